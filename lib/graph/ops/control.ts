@@ -1,0 +1,30 @@
+import { printShape, sameShape } from '../dim.ts';
+import { GraphError, type Type } from '../value.ts';
+import type { Rows } from './row.ts';
+
+export const control: Rows<'Loop'> = {
+  // Inputs: trip count, then the initial carried values. Body inputs: iteration, condition, carried;
+  // body outputs: condition, carried, then what is stacked over the iterations.
+  Loop: {
+    infer: (x, { body, trips }) => {
+      const initial = x.slice(1);
+      const results = body.outputs.slice(1).map(({ value }) => value);
+      const carried = initial.map((value, index): Type => {
+        for (const other of [body.inputs[index + 2], results[index]]) {
+          if (other?.dtype !== value.dtype || !sameShape(other.shape, value.shape)) {
+            throw new GraphError(
+              `carried value ${index} starts as ${value.dtype}${printShape(value.shape)} ` +
+                `and becomes ${other?.dtype}${printShape(other?.shape ?? [])}`,
+            );
+          }
+        }
+        return { dtype: value.dtype, shape: value.shape };
+      });
+      const stacked = results
+        .slice(initial.length)
+        .map((value): Type => ({ dtype: value.dtype, shape: [trips, ...value.shape] }));
+      return [...carried, ...stacked];
+    },
+    vjp: null,
+  },
+};

@@ -1,0 +1,41 @@
+import type { OpName } from './attributes.ts';
+import { apply } from './build.ts';
+import { type Graph, type Node, type Value, isLoop, sortNodes } from './value.ts';
+
+/**
+ * Rebuilds a graph node by node, in order, loop bodies included. `replace` gets each node with its
+ * inputs already rebuilt and answers its new outputs, or undefined to keep it as it is.
+ */
+export function rewrite(
+  graph: Graph,
+  replace: (node: Node, inputs: readonly Value[]) => readonly Value[] | undefined,
+): Graph {
+  const rebuilt = new Map<Value, Value>();
+  const valueOf = (value: Value): Value => rebuilt.get(value) ?? value;
+  const outputsOf = (outputs: Graph['outputs']): Graph['outputs'] =>
+    outputs.map(({ name, value }) => ({ name, value: valueOf(value) }));
+
+  // Bodies share the map: their leaves stay themselves, so a node means the same inside and outside.
+  const visit = (nodes: readonly Node[]): void => {
+    for (const node of nodes) {
+      if (node.outputs.some((value) => rebuilt.has(value))) continue;
+      const inputs = node.inputs.map(valueOf);
+      let fresh: readonly Value[] | undefined;
+      if (isLoop(node)) {
+        const { body, trips } = node.attributes;
+        visit(sortNodes(body.outputs.map(({ value }) => value)));
+        const inner: Graph = { inputs: body.inputs, outputs: outputsOf(body.outputs) };
+        fresh = apply('Loop', inputs, { body: inner, trips });
+      } else {
+        fresh = replace(node, inputs);
+      }
+      if (!fresh) {
+        const changed = inputs.some((value, index) => value !== node.inputs[index]);
+        fresh = changed ? apply<OpName>(node.op, inputs, node.attributes) : node.outputs;
+      }
+      node.outputs.forEach((value, index) => rebuilt.set(value, fresh[index] ?? value));
+    }
+  };
+  visit(sortNodes(graph.outputs.map(({ value }) => value)));
+  return { inputs: graph.inputs, outputs: outputsOf(graph.outputs) };
+}

@@ -1,0 +1,256 @@
+import type { OpName } from '../graph/attributes.ts';
+import { type Shape, isStatic, printShape } from '../graph/dim.ts';
+import { bytesPerElement } from '../graph/types.ts';
+import {
+  type Graph,
+  type Node,
+  type Type,
+  type Value,
+  GraphError,
+  isLoop,
+  scopeOf,
+  sortNodes,
+} from '../graph/value.ts';
+import { lowering } from './lower.ts';
+import {
+  type GraphProto,
+  type NodeProto,
+  type TensorProto,
+  type ValueInfoProto,
+  dataTypes,
+  encodeModel,
+} from './schema.ts';
+
+/** The one place that pins what we write. */
+export const opset = 21;
+const irVersion = 10;
+
+/** Where a parameter's bytes lie: a file beside the model (ONNX external data), or here. */
+export type WeightSource =
+  | { readonly location: string; readonly byteOffset: number; readonly byteLength: number }
+  | Uint8Array;
+
+export interface EmitOptions {
+  readonly name: string;
+  /** Finds a parameter that the graph stores rather than takes as input. */
+  readonly weights?: (name: string, type: Type) => WeightSource | undefined;
+}
+
+/** Turns a graph into the bytes of an ONNX model. Throws GraphError for a parameter without weights. */
+export function emitModel(graph: Graph, options: EmitOptions): Uint8Array {
+  const writer = new Writer(options);
+  return encodeModel({
+    irVersion,
+    producerName: 'radscribe',
+    opsetImport: [{ domain: '', version: opset }],
+    graph: writer.main(graph),
+  });
+}
+
+const maxInt64 = 2n ** 63n - 1n;
+
+/** Slices run to the end or to before the start: ONNX writes both as the largest integers. */
+function indexBytes(values: readonly number[]): Uint8Array {
+  const big = values.map((value) =>
+    value === Infinity ? maxInt64 : value === -Infinity ? -maxInt64 : BigInt(value),
+  );
+  return new Uint8Array(BigInt64Array.from(big).buffer);
+}
+
+const bytesOf = (data: NodeJS.TypedArray): Uint8Array =>
+  new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+
+/** Names in sight: a body sees the names around it and shadows them with its own. */
+type Scope = Map<Value, string>;
+
+class Writer {
+  readonly #options: EmitOptions;
+  readonly #initializers = new Map<string, TensorProto>();
+  /** Names of small constants by content, so that each is written once. */
+  readonly #shared = new Map<string, string>();
+  /** How often a name was asked for. */
+  readonly #taken = new Map<string, number>();
+  readonly #parameters = new Map<string, string>();
+  /** Outputs that something reads; the others stay unnamed and are not computed. */
+  readonly #read = new Set<Value>();
+
+  constructor(options: EmitOptions) {
+    this.#options = options;
+  }
+
+  main(graph: Graph): GraphProto {
+    const scope: Scope = new Map();
+    for (const value of graph.inputs) {
+      const { source } = value;
+      if (source.kind !== 'input' && source.kind !== 'parameter') {
+        throw new GraphError(`a graph input must be an input or a parameter, got a ${source.kind}`);
+      }
+      scope.set(value, this.#claim(source.name));
+    }
+    const nodes = sortNodes(graph.outputs.map(({ value }) => value));
+    const written = this.#scope(graph, nodes, scope, this.#options.name);
+    return { ...written, initializer: [...this.#initializers.values()] };
+  }
+
+  #scope(graph: Graph, nodes: readonly Node[], scope: Scope, name: string): GraphProto {
+    this.#markRead(graph, nodes);
+    const own = new Set(nodes.flatMap(({ outputs }) => outputs));
+    const copies: { readonly from: Value; readonly to: string }[] = [];
+    const output = graph.outputs.map(({ name: wanted, value }) => {
+      const unique = this.#claim(wanted);
+      // What is an input, or has a name already, leaves the graph through a copy.
+      if (own.has(value) && !scope.has(value)) scope.set(value, unique);
+      else copies.push({ from: value, to: unique });
+      return valueInfo(unique, value);
+    });
+    const written = nodes.map((node) => this.#node(node, scope));
+    return {
+      name,
+      input: graph.inputs.map((value) => valueInfo(this.#nameOf(value, scope), value)),
+      output,
+      node: [...written, ...copies.map(({ from, to }) => identity(this.#nameOf(from, scope), to))],
+      initializer: [],
+    };
+  }
+
+  #markRead(graph: Graph, nodes: readonly Node[]): void {
+    for (const node of nodes) for (const value of node.inputs) this.#read.add(value);
+    for (const { value } of graph.outputs) this.#read.add(value);
+    for (const node of nodes) {
+      if (isLoop(node))
+        for (const value of scopeOf(node.attributes.body).captures) this.#read.add(value);
+    }
+  }
+
+  #node(node: Node, scope: Scope): NodeProto {
+    const lower = lowering[node.op] as (
+      attributes: unknown,
+      node: Node,
+    ) => ReturnType<(typeof lowering)[OpName]>;
+    const { attributes, indices = [] } = lower(node.attributes, node);
+    const input = [
+      ...node.inputs.map((value) => this.#nameOf(value, scope)),
+      ...indices.map((values) => this.#constant('int64', [values.length], indexBytes(values))),
+    ];
+    const attribute = [...attributes];
+    if (isLoop(node)) {
+      // No condition: the trip count alone ends the loop.
+      input.splice(1, 0, '');
+      attribute.push({ name: 'body', type: 5, g: this.#body(node.attributes.body, scope) });
+    }
+    const output = node.outputs.map((value) => this.#outputName(node, value, scope));
+    while (output.at(-1) === '') output.pop();
+    return {
+      name: this.#claim(node.op),
+      opType: node.op,
+      domain: '',
+      input,
+      output,
+      attribute,
+    };
+  }
+
+  #outputName(node: Node, value: Value, scope: Scope): string {
+    const given = scope.get(value);
+    if (given !== undefined) return given;
+    if (!this.#read.has(value)) return '';
+    const name = this.#claim(`${node.op}_out`);
+    scope.set(value, name);
+    return name;
+  }
+
+  #body(body: Graph, around: Scope): GraphProto {
+    const scope: Scope = new Map(around);
+    for (const value of body.inputs) {
+      const { source } = value;
+      scope.set(value, this.#claim('name' in source ? source.name : 'carried'));
+    }
+    const { nodes } = scopeOf(body);
+    for (const value of nodes.flatMap(({ outputs }) => outputs)) scope.delete(value);
+    return this.#scope(body, nodes, scope, 'body');
+  }
+
+  #nameOf(value: Value, scope: Scope): string {
+    const known = scope.get(value);
+    if (known !== undefined) return known;
+    const { source } = value;
+    if (source.kind === 'constant' && isStatic(value.shape)) {
+      return this.#constant(value.dtype, value.shape, bytesOf(source.data));
+    }
+    if (source.kind === 'parameter') return this.#parameter(source.name, value);
+    const what = source.kind === 'input' ? `input ${source.name}` : `output of ${source.kind}`;
+    throw new GraphError(
+      `${what} ${printShape(value.shape)} is read but not among the graph's inputs`,
+    );
+  }
+
+  #constant(dtype: Value['dtype'], shape: readonly number[], rawData: Uint8Array): string {
+    const key =
+      rawData.length <= 256
+        ? `${dtype}${printShape(shape)}${Buffer.from(rawData).toString('hex')}`
+        : '';
+    const known = key && this.#shared.get(key);
+    if (known) return known;
+    const name = this.#claim('constant');
+    if (key) this.#shared.set(key, name);
+    this.#initializers.set(name, { name, dataType: dataTypes[dtype], dims: shape, rawData });
+    return name;
+  }
+
+  #parameter(name: string, value: Value): string {
+    const known = this.#parameters.get(name);
+    if (known !== undefined) return known;
+    if (!isStatic(value.shape)) throw new GraphError(`parameter ${name} has a symbolic shape`);
+    const found = this.#options.weights?.(name, value);
+    if (!found) throw new GraphError(`no weights for parameter ${name} ${printShape(value.shape)}`);
+    const expected = value.shape.reduce((size, dim) => size * dim, bytesPerElement[value.dtype]);
+    const unique = this.#claim(name);
+    this.#parameters.set(name, unique);
+    const tensor = { name: unique, dataType: dataTypes[value.dtype], dims: value.shape };
+    const length = found instanceof Uint8Array ? found.length : found.byteLength;
+    if (length !== expected) {
+      throw new GraphError(`parameter ${name} needs ${expected} bytes, its weights hold ${length}`);
+    }
+    this.#initializers.set(
+      unique,
+      found instanceof Uint8Array
+        ? { ...tensor, rawData: found }
+        : {
+            ...tensor,
+            dataLocation: 1,
+            externalData: [
+              { key: 'location', value: found.location },
+              { key: 'offset', value: String(found.byteOffset) },
+              { key: 'length', value: String(found.byteLength) },
+            ],
+          },
+    );
+    return unique;
+  }
+
+  #claim(wanted: string): string {
+    let count = this.#taken.get(wanted) ?? 0;
+    let name = count === 0 ? wanted : `${wanted}_${count}`;
+    while (name !== wanted && this.#taken.has(name)) name = `${wanted}_${++count}`;
+    this.#taken.set(wanted, count + 1);
+    if (name !== wanted) this.#taken.set(name, 1);
+    return name;
+  }
+}
+
+const dimension = (dim: Shape[number]): object =>
+  typeof dim === 'number' ? { dimValue: dim } : { dimParam: dim };
+
+const valueInfo = (name: string, { dtype, shape }: Type): ValueInfoProto => ({
+  name,
+  type: { tensorType: { elemType: dataTypes[dtype], shape: { dim: shape.map(dimension) } } },
+});
+
+const identity = (source: string, output: string): NodeProto => ({
+  name: `${output}_identity`,
+  opType: 'Identity',
+  domain: '',
+  input: [source],
+  output: [output],
+  attribute: [],
+});
