@@ -99,6 +99,8 @@ export interface OpAttributes {
   BatchNormalization: { readonly epsilon: number };
   LayerNormalization: { readonly epsilon: number };
 
+  /** The branches' inputs stand for the node's inputs after the condition. */
+  If: { readonly then_branch: Graph; readonly else_branch: Graph };
   /** `trips` is how many values the scan outputs hold. */
   Loop: { readonly body: Graph; readonly trips: Shape[number] };
 }

@@ -185,6 +185,29 @@ function loop(
   return { carried: outputs.slice(0, initial.length), scans: outputs.slice(initial.length) };
 }
 
+/**
+ * Computes one of two branches. `operands` reach them as leaves, so that nothing of a branch is
+ * hoisted out of it; an operand that is a leaf already stands for itself.
+ */
+function choose(
+  condition: Value,
+  operands: readonly Value[],
+  yes: (leaves: readonly Value[]) => readonly Value[],
+  no: (leaves: readonly Value[]) => readonly Value[],
+): readonly Value[] {
+  const leaves = operands.map((value, i) =>
+    'name' in value.source ? value : input(`operand${i}`, value.dtype, value.shape),
+  );
+  const branch = (build: typeof yes): Graph => ({
+    inputs: leaves,
+    outputs: build(leaves).map((value, i) => ({ name: `result${i}`, value })),
+  });
+  return apply('If', [condition, ...operands], {
+    then_branch: branch(yes),
+    else_branch: branch(no),
+  });
+}
+
 /** The builder: functions named as the ONNX operators, then a few that compose them. */
 export const o = {
   Add: binary('Add'),
@@ -312,6 +335,7 @@ export const o = {
   LayerNormalization: (x: Value, scale: Value, bias: Value, epsilon: number): Value =>
     one('LayerNormalization', [x, scale, bias], { epsilon }),
   Loop: loop,
+  If: choose,
 
   full: (shape: readonly number[], value: number, dtype: Dtype): Value =>
     constantOf(
@@ -328,15 +352,24 @@ export const o = {
   size: (x: Value): Dim => sizeOf(x.shape),
   /** N*C of [N,C,H,W]. */
   channels: (x: Value): Dim => multiplyDims(x.shape[0] ?? 1, x.shape[1] ?? 1),
-  /** How many elements a reduction over `axes` joins; a number, or a scalar known at run time. */
-  sizeAlong: (x: Value, axes: readonly number[]): Operand => {
+  /** How many elements lie along `axes`: a number, or an int64 scalar known at run time. */
+  elementCount: (x: Value, axes: readonly number[]): Operand => {
     const dims = sizeOf(axes.map((axis) => x.shape[axis] ?? 1));
     if (typeof dims === 'number') return dims;
     const picked = axes.map((axis) => o.Gather(o.Shape(x), scalar(axis, 'int64')));
-    return o.Cast(
-      picked.reduce((a, b) => o.Mul(a, b)),
-      x.dtype,
-    );
+    return picked.reduce((a, b) => o.Mul(a, b));
+  },
+  /** The same in the dtype of `x`, to divide by. */
+  sizeAlong: (x: Value, axes: readonly number[]): Operand => {
+    const count = o.elementCount(x, axes);
+    return typeof count === 'number' ? count : o.Cast(count, x.dtype);
+  },
+  /** Rows [n, d] back to `shape`, whose leading dimensions are those of `x`. */
+  splitRows: (rows: Value, x: Value, shape: Shape): Value => {
+    if (reshapeTarget(rows.shape, shape)) return o.Reshape(rows, shape);
+    const lead = o.Slice(o.Shape(x), [0], [shape.length - 1], [0]);
+    const last = constantOf([Number(shape.at(-1))], 'int64');
+    return one('Reshape', [rows, o.Concat([lead, last], 0)], { shape });
   },
   /** Adds the rows of `g` [...indices, ...rest] at `indices` into zeros shaped as `data` [n, ...rest]. */
   scatterRows: (g: Value, indices: Value, data: Value): Value => {

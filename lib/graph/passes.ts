@@ -16,7 +16,7 @@ const scalarOf = (value: Value): number | undefined => {
 /** The node behind a value if it is of this operator. */
 function producer<K extends OpName>(value: Value | undefined, op: K): Node<K> | undefined {
   if (value?.source.kind !== 'node' || value.source.node.op !== op) return undefined;
-  return value.source.node as Node as Node<K>;
+  return value.source.node as Node<K>;
 }
 
 /** What is neutral on the right of an operator; Mul and Add also take it on the left. */

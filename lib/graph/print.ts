@@ -4,7 +4,8 @@ import {
   type Node,
   type Type,
   type Value,
-  isLoop,
+  bodiesOf,
+  operands,
   scopeOf,
   sortNodes,
 } from './value.ts';
@@ -30,14 +31,12 @@ function printConstant(value: Value, data: ArrayLike<number | bigint>): string {
 }
 
 function printAttributes(node: Node): string {
+  const bodies = new Set(bodiesOf(node).map(([name]) => name));
   const shown = Object.entries(node.attributes)
-    .filter(([, value]) => !isBody(value))
+    .filter(([name]) => !bodies.has(name))
     .map(([name, value]) => `${name}=${Array.isArray(value) ? `[${value.join(',')}]` : value}`);
   return shown.length > 0 ? ` {${shown.join(' ')}}` : '';
 }
-
-const isBody = (attribute: unknown): boolean =>
-  typeof attribute === 'object' && attribute !== null && 'outputs' in attribute;
 
 /**
  * A graph as stable text, a line a node in execution order, for reading and for golden snapshots:
@@ -78,15 +77,14 @@ export function printGraph(graph: Graph): string {
       lines.push(
         `${indent}${names.join(', ')} = ${[node.op, ...inputs].join(' ')}${printAttributes(node)}`,
       );
-      if (isLoop(node)) {
-        const { body } = node.attributes;
+      for (const [attribute, body] of bodiesOf(node)) {
         const inner = new Map(scope);
         const heads = body.inputs.map((value) => {
           const name = freshName();
           inner.set(value, name);
           return `${name}: ${printType(value)}`;
         });
-        lines.push(`${indent}  (${heads.join(', ')})`);
+        lines.push(`${indent}  ${attribute} (${heads.join(', ')})`);
         printScope(inner, scopeOf(body).nodes, body, `${indent}  `);
       }
     }

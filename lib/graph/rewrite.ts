@@ -1,6 +1,6 @@
 import type { OpName } from './attributes.ts';
 import { apply } from './build.ts';
-import { type Graph, type Node, type Value, isLoop, sortNodes } from './value.ts';
+import { type Graph, type Node, type Value, bodiesOf, sortNodes } from './value.ts';
 
 /**
  * Rebuilds a graph node by node, in order, loop bodies included. `replace` gets each node with its
@@ -20,12 +20,14 @@ export function rewrite(
     for (const node of nodes) {
       if (node.outputs.some((value) => rebuilt.has(value))) continue;
       const inputs = node.inputs.map(valueOf);
+      const bodies = bodiesOf(node).map(([name, { inputs: leaves, outputs }]) => {
+        visit(sortNodes(outputs.map(({ value }) => value)));
+        return [name, { inputs: leaves, outputs: outputsOf(outputs) }] as const;
+      });
       let fresh: readonly Value[] | undefined;
-      if (isLoop(node)) {
-        const { body, trips } = node.attributes;
-        visit(sortNodes(body.outputs.map(({ value }) => value)));
-        const inner: Graph = { inputs: body.inputs, outputs: outputsOf(body.outputs) };
-        fresh = apply('Loop', inputs, { body: inner, trips });
+      if (bodies.length > 0) {
+        const attributes = Object.assign({}, node.attributes, Object.fromEntries(bodies));
+        fresh = apply<OpName>(node.op, inputs, attributes);
       } else {
         fresh = replace(node, inputs);
       }

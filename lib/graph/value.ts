@@ -33,7 +33,7 @@ export interface Node<K extends OpName = OpName> {
 
 /**
  * A closed computation. `inputs` are leaves: inputs, or parameters that are fed rather than stored
- * (training feeds what serving stores). In a loop body, what does not depend on `inputs` belongs to
+ * (training feeds what serving stores). In the body of a Loop or If, what does not depend on `inputs` belongs to
  * the enclosing graph and is computed once.
  */
 export interface Graph {
@@ -113,7 +113,7 @@ interface Scope {
 }
 const scopes = new WeakMap<Graph, Scope>();
 
-/** Splits what a loop body's outputs need into the body's own part and what the outer graph gives it. */
+/** Splits what a body's outputs need into the body's own part and what the outer graph gives it. */
 export function scopeOf(body: Graph): Scope {
   const known = scopes.get(body);
   if (known) return known;
@@ -133,11 +133,20 @@ export function scopeOf(body: Graph): Scope {
   return scope;
 }
 
-/** Everything a node reads: its inputs, and what the body among its attributes captures. */
-export const operands = (node: Node): readonly Value[] =>
-  isLoop(node) ? [...node.inputs, ...scopeOf(node.attributes.body).captures] : node.inputs;
+/** The graphs among a node's attributes, by attribute name. */
+export const bodiesOf = (node: Node): readonly (readonly [string, Graph])[] =>
+  node.op === 'Loop' || node.op === 'If'
+    ? Object.entries(node.attributes).filter((entry): entry is [string, Graph] => isGraph(entry[1]))
+    : [];
 
-export const isLoop = (node: Node): node is Node<'Loop'> => node.op === 'Loop';
+const isGraph = (attribute: unknown): attribute is Graph =>
+  typeof attribute === 'object' && attribute !== null && 'outputs' in attribute;
+
+/** Everything a node reads: its inputs, and what the bodies among its attributes capture. */
+export const operands = (node: Node): readonly Value[] => [
+  ...node.inputs,
+  ...bodiesOf(node).flatMap(([, body]) => scopeOf(body).captures),
+];
 
 /** The nodes that `values` need, each after those it reads. */
 export function sortNodes(values: readonly Value[]): Node[] {

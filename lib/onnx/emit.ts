@@ -7,8 +7,9 @@ import {
   type Type,
   type Value,
   GraphError,
-  isLoop,
+  bodiesOf,
   scopeOf,
+  operands,
   sortNodes,
 } from '../graph/value.ts';
 import { lowering } from './lower.ts';
@@ -59,6 +60,9 @@ function indexBytes(values: readonly number[]): Uint8Array {
 
 const bytesOf = (data: NodeJS.TypedArray): Uint8Array =>
   new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+
+/** Operators whose second and third outputs are optional in ONNX, and not computed unless read. */
+const mayDrop: ReadonlySet<OpName> = new Set(['MaxPool', 'LayerNormalization']);
 
 /** Names in sight: a body sees the names around it and shadows them with its own. */
 type Scope = Map<Value, string>;
@@ -114,12 +118,8 @@ class Writer {
   }
 
   #markRead(graph: Graph, nodes: readonly Node[]): void {
-    for (const node of nodes) for (const value of node.inputs) this.#read.add(value);
     for (const { value } of graph.outputs) this.#read.add(value);
-    for (const node of nodes) {
-      if (isLoop(node))
-        for (const value of scopeOf(node.attributes.body).captures) this.#read.add(value);
-    }
+    for (const value of nodes.flatMap(operands)) this.#read.add(value);
   }
 
   #node(node: Node, scope: Scope): NodeProto {
@@ -133,11 +133,12 @@ class Writer {
       ...indices.map((values) => this.#constant('int64', [values.length], indexBytes(values))),
     ];
     const attribute = [...attributes];
-    if (isLoop(node)) {
-      // No condition: the trip count alone ends the loop.
-      input.splice(1, 0, '');
-      attribute.push({ name: 'body', type: 5, g: this.#body(node.attributes.body, scope) });
+    for (const [name, body] of bodiesOf(node)) {
+      attribute.push({ name, type: 5, g: this.#body(node, body, scope) });
     }
+    // A Loop has no condition: its trip count alone ends it. An If's operands are seen, not passed.
+    if (node.op === 'Loop') input.splice(1, 0, '');
+    if (node.op === 'If') input.splice(1);
     const output = node.outputs.map((value) => this.#outputName(node, value, scope));
     while (output.at(-1) === '') output.pop();
     return {
@@ -153,21 +154,24 @@ class Writer {
   #outputName(node: Node, value: Value, scope: Scope): string {
     const given = scope.get(value);
     if (given !== undefined) return given;
-    if (!this.#read.has(value)) return '';
+    if (!this.#read.has(value) && mayDrop.has(node.op)) return '';
     const name = this.#claim(`${node.op}_out`);
     scope.set(value, name);
     return name;
   }
 
-  #body(body: Graph, around: Scope): GraphProto {
+  #body(node: Node, body: Graph, around: Scope): GraphProto {
     const scope: Scope = new Map(around);
-    for (const value of body.inputs) {
-      const { source } = value;
-      scope.set(value, this.#claim('name' in source ? source.name : 'carried'));
-    }
+    const passes = node.op === 'Loop';
+    body.inputs.forEach((value, index) => {
+      const operand = node.inputs[index + 1];
+      const name = 'name' in value.source ? value.source.name : 'carried';
+      scope.set(value, passes || !operand ? this.#claim(name) : this.#nameOf(operand, around));
+    });
     const { nodes } = scopeOf(body);
     for (const value of nodes.flatMap(({ outputs }) => outputs)) scope.delete(value);
-    return this.#scope(body, nodes, scope, 'body');
+    const written = this.#scope(body, nodes, scope, 'body');
+    return passes ? written : { ...written, input: [] };
   }
 
   #nameOf(value: Value, scope: Scope): string {

@@ -130,6 +130,7 @@ export const lowering: { readonly [K in OpName]: Lowering<K> } = {
   AveragePool: pool,
   BatchNormalization: epsilon,
   LayerNormalization: epsilon,
-  // The body is written by the emitter, which knows the names around it.
+  // Bodies are written by the emitter, which knows the names around them.
   Loop: plain,
+  If: plain,
 };

@@ -2,7 +2,21 @@ import { printShape, sameShape } from '../dim.ts';
 import { GraphError, type Type } from '../value.ts';
 import type { Rows } from './row.ts';
 
-export const control: Rows<'Loop'> = {
+export const control: Rows<'Loop' | 'If'> = {
+  // Inputs: a bool scalar, then what the branches read as their inputs.
+  If: {
+    infer: ([condition], { then_branch: yes, else_branch: no }) => {
+      if (condition?.dtype !== 'bool') throw new GraphError('the condition must be bool');
+      return yes.outputs.map(({ value }, index): Type => {
+        const other = no.outputs[index]?.value;
+        if (other?.dtype !== value.dtype || !sameShape(other.shape, value.shape)) {
+          throw new GraphError(`the branches differ in the type of output ${index}`);
+        }
+        return { dtype: value.dtype, shape: value.shape };
+      });
+    },
+    vjp: null,
+  },
   // Inputs: trip count, then the initial carried values. Body inputs: iteration, condition, carried;
   // body outputs: condition, carried, then what is stacked over the iterations.
   Loop: {
