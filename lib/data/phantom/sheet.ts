@@ -1,0 +1,65 @@
+import sharp, { type OverlayOptions } from 'sharp';
+import { observations } from './observations.ts';
+import {
+  encodePng,
+  type PhantomOptions,
+  type PhantomView,
+  planStudy,
+  renderStudy,
+} from './study.ts';
+
+export interface SheetOptions extends PhantomOptions {
+  readonly count: number;
+  readonly columns: number;
+  readonly view: PhantomView;
+}
+
+const captionHeight = 34;
+
+/** A PNG of the first `count` studies in a grid, each over its labels; `?` marks an uncertain one. */
+export async function contactSheet(options: SheetOptions): Promise<Buffer> {
+  const { count, columns, size, view } = options;
+  const tiles: OverlayOptions[] = [];
+  for (let index = 0; index < count; index += 1) {
+    const plan = planStudy(options, index);
+    const left = (index % columns) * size;
+    const top = Math.floor(index / columns) * (size + captionHeight);
+    const pixels = await renderStudy(options, plan, view);
+    tiles.push({ input: await encodePng(pixels, size), left, top });
+    const { labels } = plan.report;
+    const names = observations
+      .filter((name) => labels[name] === 'positive' || labels[name] === 'uncertain')
+      .map((name) => (labels[name] === 'uncertain' ? `${name}?` : name));
+    tiles.push({
+      input: caption(`${index}: ${names.join(', ') || 'nothing'}`, size),
+      left,
+      top: top + size,
+    });
+  }
+  const rows = Math.ceil(count / columns);
+  return sharp({
+    create: {
+      width: Math.min(columns, count) * size,
+      height: rows * (size + captionHeight),
+      channels: 3,
+      background: '#000',
+    },
+  })
+    .composite(tiles)
+    .png()
+    .toBuffer();
+}
+
+/** Two lines of text in a strip as wide as the picture. */
+function caption(text: string, width: number): Buffer {
+  const perLine = Math.floor(width / 6.2);
+  const split =
+    text.length <= perLine ? text.length : text.lastIndexOf(' ', perLine) + 1 || perLine;
+  const lines = [text.slice(0, split), text.slice(split, split + perLine)]
+    .map((line, i) => `<text x="4" y="${13 + 14 * i}">${line}</text>`)
+    .join('');
+  return Buffer.from(
+    `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${captionHeight}" ` +
+      `font-family="sans-serif" font-size="11" fill="#fff">${lines}</svg>`,
+  );
+}
