@@ -1,0 +1,131 @@
+/**
+ * What a dataset is: an index of studies in named splits, known up front, and a way to read one of
+ * them. A source (MIMIC-CXR-JPG, IU X-Ray, phantom) gives the index and the two readers; order,
+ * prefetch, resuming and the rule for damaged files are in stream.ts, once for all of them.
+ */
+import { createHash } from 'node:crypto';
+import type { DecodedImage } from '../image/decode.ts';
+import type { LabelState, Observation } from '../text/labels/observations.ts';
+
+export const splitNames = ['train', 'validate', 'test'] as const;
+export type SplitName = (typeof splitNames)[number];
+
+/** How the film was taken; `frontal` where PA or AP is not told, null where nothing is. */
+export type View = 'PA' | 'AP' | 'frontal' | 'lateral' | null;
+
+export type Labels = Readonly<Record<Observation, LabelState>>;
+
+/** The 14 observations, and whether the dataset came with them or our rules read them. */
+export interface StudyLabels {
+  readonly labels: Labels;
+  readonly labelsFrom: 'given' | 'extracted';
+}
+
+/** The text of one study; a section that the report lacks is ''. */
+export interface Report extends StudyLabels {
+  readonly findings: string;
+  readonly impression: string;
+  readonly indication: string;
+}
+
+export interface ImageRecord {
+  /** Unique within the dataset, e.g. the path below its root. */
+  readonly name: string;
+  readonly view: View;
+}
+
+/** One line of the index: what is known of a study without opening its files. */
+export interface StudyRecord {
+  /** Unique within the dataset. */
+  readonly id: string;
+  readonly split: SplitName;
+  /** At least one; the one that stands for the study, a frontal view, comes first. */
+  readonly images: readonly ImageRecord[];
+  /** What the index knows of the content (a report's digest, sizes, labels), for the fingerprint. */
+  readonly facts: string;
+}
+
+/**
+ * What a source implements. The readers throw a DomainError where a file is missing (NOT_FOUND) or
+ * damaged (any other code but CANCELLED and INTERNAL); the reason REPORT_EMPTY says that a report
+ * has nothing to learn from. Any other error is a fault of the program and ends the load.
+ */
+export interface Source<R extends StudyRecord> {
+  readonly name: string;
+  readonly records: readonly R[];
+  /** Studies of the source that are not in the index: why, and how many. */
+  readonly leftOut: Readonly<Record<string, number>>;
+  report(record: R): Promise<Report>;
+  /** Decodes `record.images[index]`. */
+  image(record: R, index: number): Promise<DecodedImage>;
+  close?(): Promise<void>;
+}
+
+export interface StudyImage extends ImageRecord {
+  /** Reads and decodes the file, anew at each call. */
+  decode(): Promise<DecodedImage>;
+}
+
+export interface Study extends Report {
+  readonly id: string;
+  readonly split: SplitName;
+  /** The view of the first image. */
+  readonly view: View;
+  readonly images: readonly [StudyImage, ...StudyImage[]];
+}
+
+export interface Dataset {
+  readonly name: string;
+  /** The studies of each split, by id. */
+  readonly splits: Readonly<Record<SplitName, readonly StudyRecord[]>>;
+  readonly leftOut: Readonly<Record<string, number>>;
+  /**
+   * SHA-256 (hex) over the ids, splits, images, views and content facts of the index: two datasets
+   * with the same fingerprint give the same studies. It does not read the pictures.
+   */
+  readonly fingerprint: string;
+  /** Reads the report of a study of this dataset; its images wait for `decode`. */
+  read(record: StudyRecord): Promise<Study>;
+  close(): Promise<void>;
+}
+
+export function defineDataset<R extends StudyRecord>(source: Source<R>): Dataset {
+  const records = source.records.toSorted((a, b) => compare(a.id, b.id));
+  const byId = new Map(records.map((record) => [record.id, record]));
+  if (byId.size !== records.length) throw new Error(`${source.name}: a study id occurs twice`);
+  const inSplit = (split: SplitName) => records.filter((record) => record.split === split);
+  return {
+    name: source.name,
+    splits: { train: inSplit('train'), validate: inSplit('validate'), test: inSplit('test') },
+    leftOut: source.leftOut,
+    fingerprint: fingerprintOf(source.name, records),
+    read: async ({ id }) => {
+      const record = byId.get(id);
+      if (!record) throw new Error(`${source.name}: no study of this index has the id ${id}`);
+      const [first, ...others] = record.images.map(({ name, view }, index) => ({
+        name,
+        view,
+        decode: () => source.image(record, index),
+      }));
+      if (!first) throw new Error(`${source.name}: study ${id} has no image`);
+      const report = await source.report(record);
+      return { ...report, id, split: record.split, view: first.view, images: [first, ...others] };
+    },
+    close: async () => source.close?.(),
+  };
+}
+
+function fingerprintOf(name: string, records: readonly StudyRecord[]): string {
+  const hash = createHash('sha256').update(`${name}\n`);
+  for (const { id, split, images, facts } of records) {
+    const films = images.map((image) => [image.name, image.view]);
+    hash.update(`${JSON.stringify([id, split, films, facts])}\n`);
+  }
+  return hash.digest('hex');
+}
+
+/** By UTF-16 code units: the same on every machine, whatever its locale. */
+function compare(a: string, b: string): number {
+  if (a === b) return 0;
+  return a < b ? -1 : 1;
+}
