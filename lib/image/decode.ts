@@ -1,0 +1,82 @@
+import { decodeOnWorker } from './pool.ts';
+import { decodePicture } from './picture.ts';
+import { defaultLimits, ImageRefused, refusal } from './limits.ts';
+import type { ImageLimits } from './limits.ts';
+
+export type PictureFormat = 'jpeg' | 'png' | 'tiff';
+export type View = 'PA' | 'AP' | 'LATERAL';
+
+/** A decoded radiograph. It holds nothing that identifies a patient. */
+export interface DecodedImage {
+  readonly width: number;
+  readonly height: number;
+  /** Grey, row-major, 0..65535, higher is brighter: MONOCHROME1 is already inverted. */
+  readonly pixels: Uint16Array<ArrayBuffer>;
+  readonly format: PictureFormat | 'dicom';
+  /** The significant bits of a stored sample, before it was spread over 0..65535. */
+  readonly bitsStored: number;
+  /** Known from DICOM only, and only where the file says it. */
+  readonly view: View | undefined;
+  readonly laterality: 'L' | 'R' | undefined;
+}
+
+interface DecodeOptions {
+  readonly limits?: ImageLimits;
+  /** How errors name the input, e.g. `images[0].data`. */
+  readonly field?: string;
+}
+
+/**
+ * Decodes a chest radiograph: JPEG, PNG (8 and 16 bit), TIFF, or DICOM Part 10. The format is read
+ * from the bytes. Pictures are decoded on libvips' threads; DICOM on worker threads of our own,
+ * because its codecs are synchronous and would hold up every other request of the process; the time
+ * limit ends the worker there. `bytes` is only read.
+ *
+ * @throws {DomainError} INVALID_ARGUMENT with a reason that starts with IMAGE_ or DICOM_.
+ */
+export async function decodeImage(
+  bytes: Uint8Array,
+  options: DecodeOptions = {},
+): Promise<DecodedImage> {
+  const { limits = defaultLimits, field = 'image' } = options;
+  try {
+    if (bytes.length > limits.maxBytes) {
+      throw new ImageRefused(
+        'IMAGE_TOO_LARGE',
+        `${bytes.length} bytes came; at most ${limits.maxBytes} are accepted`,
+      );
+    }
+    const format = detectFormat(bytes);
+    return format === 'dicom'
+      ? await decodeOnWorker(bytes, limits)
+      : await decodePicture(bytes, format, limits);
+  } catch (thrown) {
+    throw refusal(thrown, field);
+  }
+}
+
+const signatures: readonly { format: DecodedImage['format']; offset: number; bytes: string }[] = [
+  // First, because a DICOM preamble may hold a TIFF header (PS3.10 section 7.1).
+  { format: 'dicom', offset: 128, bytes: 'DICM' },
+  { format: 'jpeg', offset: 0, bytes: '\xff\xd8\xff' },
+  { format: 'png', offset: 0, bytes: '\x89PNG\r\n\x1a\n' },
+  { format: 'tiff', offset: 0, bytes: 'II*\0' },
+  { format: 'tiff', offset: 0, bytes: 'MM\0*' },
+  { format: 'tiff', offset: 0, bytes: 'II+\0' },
+  { format: 'tiff', offset: 0, bytes: 'MM\0+' },
+];
+
+function detectFormat(bytes: Uint8Array): DecodedImage['format'] {
+  const found = signatures.find((signature) =>
+    Array.from(signature.bytes).every(
+      (character, index) => bytes[signature.offset + index] === character.charCodeAt(0),
+    ),
+  );
+  if (found === undefined) {
+    throw new ImageRefused(
+      'IMAGE_FORMAT_UNSUPPORTED',
+      `${bytes.length} bytes of an unknown format; expected JPEG, PNG, TIFF or DICOM Part 10`,
+    );
+  }
+  return found.format;
+}

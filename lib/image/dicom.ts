@@ -1,0 +1,145 @@
+import { inflateRawSync } from 'node:zlib';
+import dicomParser from 'dicom-parser';
+import type { DataSet, Element } from 'dicom-parser';
+import { codecs } from './codecs.ts';
+import type { DecodedImage, View } from './decode.ts';
+import { readGreyTransform } from './dicom-grey.ts';
+import { toGrey } from './grey.ts';
+import { checkPixels, ImageRefused } from './limits.ts';
+import type { ImageLimits } from './limits.ts';
+
+/** Projection radiography; DR is what some vendors write for DX, RG is digitised film. */
+const modalities = ['CR', 'DX', 'DR', 'RG'];
+const chest = /CHEST|THORAX|LUNG/;
+
+/**
+ * Decodes a DICOM Part 10 file with one grey chest radiograph. Reads only what the picture needs:
+ * no name, date or identifier is looked at.
+ *
+ * @throws {ImageRefused} Or whatever the parser and the codecs throw on damaged data.
+ */
+export async function decodeDicom(bytes: Uint8Array, limits: ImageLimits): Promise<DecodedImage> {
+  const data = parse(bytes, limits);
+  const transferSyntax = code(data, 'x00020010');
+  const codec = codecs[transferSyntax];
+  if (codec === undefined) {
+    throw new ImageRefused(
+      'DICOM_TRANSFER_SYNTAX_UNSUPPORTED',
+      `transfer syntax ${transferSyntax || '(none)'} is not one of ${Object.keys(codecs).join(', ')}`,
+    );
+  }
+  checkKind(data);
+  const rows = required(data, 'x00280010', 'Rows');
+  const columns = required(data, 'x00280011', 'Columns');
+  checkPixels(columns, rows, limits);
+  const transform = readGreyTransform(data);
+  const bitsAllocated = transform.bitsAllocated;
+  const element = data.elements['x7fe00010'];
+  if (element === undefined) throw new ImageRefused('DICOM_PIXEL_DATA_MISSING', 'no pixel data');
+  const layout = { rows, columns, bitsAllocated, bigEndian: transferSyntax === bigEndian };
+  const { cells, cellBits } = await codec(frameOf(data, element), layout, limits);
+  return {
+    width: columns,
+    height: rows,
+    pixels: toGrey(cells, cellBits, transform),
+    format: 'dicom',
+    bitsStored: transform.bitsStored,
+    view: readView(data),
+    laterality: readLaterality(data),
+  };
+}
+
+const bigEndian = '1.2.840.10008.1.2.2';
+
+function parse(bytes: Uint8Array, limits: ImageLimits): DataSet {
+  // Two bytes a pixel, and as much again for everything else in the file.
+  const maxOutputLength = 4 * limits.maxPixels;
+  try {
+    return dicomParser.parseDicom(bytes, {
+      inflater: (file: Uint8Array, position: number) =>
+        Buffer.concat([
+          file.subarray(0, position),
+          inflateRawSync(file.subarray(position), { maxOutputLength }),
+        ]),
+    });
+  } catch (thrown) {
+    if ((thrown as { code?: unknown } | undefined)?.code === 'ERR_BUFFER_TOO_LARGE') {
+      throw new ImageRefused(
+        'IMAGE_TOO_LARGE',
+        `the deflated data set expands to more than ${maxOutputLength} bytes`,
+      );
+    }
+    throw new ImageRefused('DICOM_MALFORMED', 'the file is not a readable DICOM Part 10 file');
+  }
+}
+
+/** Refuses what is no single grey projection radiograph of a chest. */
+function checkKind(data: DataSet): void {
+  const modality = code(data, 'x00080060');
+  if (!modalities.includes(modality)) {
+    throw new ImageRefused(
+      'DICOM_MODALITY_UNSUPPORTED',
+      `modality ${modality || '(none)'}; expected one of ${modalities.join(', ')}`,
+    );
+  }
+  const bodyPart = code(data, 'x00180015');
+  if (bodyPart !== '' && !chest.test(bodyPart)) {
+    throw new ImageRefused(
+      'DICOM_BODY_PART_UNSUPPORTED',
+      `body part examined ${bodyPart}; expected CHEST`,
+    );
+  }
+  const frames = data.intString('x00280008') ?? 1;
+  if (frames > 1) {
+    throw new ImageRefused('DICOM_MULTI_FRAME', `${frames} frames; expected a single one`);
+  }
+  const photometric = code(data, 'x00280004');
+  const samples = data.uint16('x00280002') ?? 1;
+  if (samples !== 1 || !/^MONOCHROME[12]$/.test(photometric)) {
+    throw new ImageRefused(
+      'DICOM_PHOTOMETRIC_UNSUPPORTED',
+      `photometric interpretation ${photometric || '(none)'} with ${samples} samples a pixel; expected MONOCHROME1 or MONOCHROME2 with 1`,
+    );
+  }
+}
+
+/** The one frame: native bytes, or all its fragments in a row. */
+function frameOf(data: DataSet, element: Element): Uint8Array {
+  const slice = (from: number, length: number) => data.byteArray.subarray(from, from + length);
+  if (element.fragments === undefined) return slice(element.dataOffset, element.length);
+  // A single frame is all fragments; positions are those of the data behind the item header.
+  const fragments = element.fragments.map(({ position, length }) => slice(position, length));
+  return fragments.length === 1 ? fragments[0]! : Buffer.concat(fragments);
+}
+
+/** A code string or UID in upper case; what is none is not repeated, for it may be anything. */
+function code(data: DataSet, tag: string): string {
+  const text = (data.string(tag) ?? '').trim().toUpperCase();
+  return /^[A-Z0-9 ._-]{0,64}$/.test(text) ? text : '(unreadable)';
+}
+
+function required(data: DataSet, tag: string, name: string): number {
+  const value = data.uint16(tag);
+  if (value === undefined) {
+    throw new ImageRefused('DICOM_ATTRIBUTE_MISSING', `the attribute ${name} is missing`);
+  }
+  return value;
+}
+
+/** View Position, or else the meaning of the View Code Sequence's code. */
+function readView(data: DataSet): View | undefined {
+  const words = code(data, 'x00185101').split(/[ _-]+/);
+  if (words.some((word) => ['LATERAL', 'LAT', 'LL', 'RL'].includes(word))) return 'LATERAL';
+  if (words.includes('PA')) return 'PA';
+  if (words.includes('AP')) return 'AP';
+  const item = data.elements['x00540220']?.items?.[0]?.dataSet;
+  const meaning = item === undefined ? '' : code(item, 'x00080104');
+  if (meaning.startsWith('POSTERO-ANTERIOR')) return 'PA';
+  if (meaning.startsWith('ANTERO-POSTERIOR')) return 'AP';
+  return meaning.includes('LATERAL') ? 'LATERAL' : undefined;
+}
+
+function readLaterality(data: DataSet): 'L' | 'R' | undefined {
+  const value = code(data, 'x00200062') || code(data, 'x00200060');
+  return value === 'L' || value === 'R' ? value : undefined;
+}

@@ -1,0 +1,79 @@
+import sharp from 'sharp';
+import { checkPixels, ImageRefused } from './limits.ts';
+import type { ImageLimits } from './limits.ts';
+import type { DecodedImage, PictureFormat } from './decode.ts';
+
+// No picture comes twice; libvips would keep the last ones, pixels and all.
+sharp.cache(false);
+
+/**
+ * Decodes JPEG, PNG or TIFF with libvips. Sixteen bits stay sixteen bits; eight are spread over
+ * 0..65535 (times 257). Transparency is laid on black. Colour becomes grey by the luma of ITU-R
+ * BT.601, so that a grey picture stored as colour keeps its values exactly; colour profiles are not
+ * applied, for the same reason.
+ */
+export async function decodePicture(
+  bytes: Uint8Array,
+  format: PictureFormat,
+  limits: ImageLimits,
+): Promise<DecodedImage> {
+  const source = sharp(bytes, {
+    limitInputPixels: limits.maxPixels,
+    failOn: 'truncated',
+    ignoreIcc: true,
+    sequentialRead: true,
+  });
+  const header = await source.metadata();
+  checkPixels(header.width, header.height, limits);
+  if (header.format !== format || (header.pages ?? 1) > 1) {
+    throw new ImageRefused(
+      'IMAGE_MULTI_PAGE',
+      `the ${format} file holds ${header.pages ?? 'several'} pages; expected a single picture`,
+    );
+  }
+  if (header.depth !== 'uchar' && header.depth !== 'ushort') {
+    throw new ImageRefused(
+      'IMAGE_SAMPLE_UNSUPPORTED',
+      `samples of type ${header.depth}; expected unsigned samples of at most 16 bits`,
+    );
+  }
+  const deep = header.depth === 'ushort';
+  const { data, info } = await source
+    .autoOrient()
+    .flatten({ background: '#000' })
+    .toColourspace(deep ? 'rgb16' : 'srgb')
+    .raw({ depth: header.depth })
+    .timeout({ seconds: Math.max(1, Math.ceil(limits.maxTimeMs / 1000)) })
+    .toBuffer({ resolveWithObject: true })
+    .catch(timedOut);
+  const samples = deep
+    ? new Uint16Array(data.buffer, data.byteOffset, data.length / 2)
+    : new Uint8Array(data.buffer, data.byteOffset, data.length);
+  return {
+    width: info.width,
+    height: info.height,
+    pixels: luma(samples, info.channels, deep ? 1 : 257),
+    format,
+    bitsStored: header.bitsPerSample ?? (deep ? 16 : 8),
+    view: undefined,
+    laterality: undefined,
+  };
+}
+
+function timedOut(error: Error): never {
+  if (!error.message.includes('timeout')) throw error;
+  throw new ImageRefused('IMAGE_TIME_LIMIT', 'decoding took longer than the limit allows');
+}
+
+function luma(samples: Uint8Array | Uint16Array, channels: number, scale: number) {
+  const pixels = new Uint16Array(samples.length / channels);
+  if (channels === 1) {
+    for (let index = 0; index < pixels.length; index++) pixels[index] = samples[index]! * scale;
+    return pixels;
+  }
+  for (let index = 0, at = 0; index < pixels.length; index++, at += channels) {
+    const [red, green, blue] = [samples[at]!, samples[at + 1]!, samples[at + 2]!];
+    pixels[index] = Math.floor((red * 299 + green * 587 + blue * 114 + 500) / 1000) * scale;
+  }
+  return pixels;
+}
