@@ -18,7 +18,7 @@ export async function decodePicture(
   limits: ImageLimits,
 ): Promise<DecodedImage> {
   const source = sharp(bytes, {
-    limitInputPixels: limits.maxPixels,
+    limitInputPixels: false, // `checkPixels` says it better, and before anything is decoded
     failOn: 'truncated',
     ignoreIcc: true,
     sequentialRead: true,
@@ -41,7 +41,7 @@ export async function decodePicture(
   const { data, info } = await source
     .autoOrient()
     .flatten({ background: '#000' })
-    .toColourspace(deep ? 'rgb16' : 'srgb')
+    .toColourspace(header.channels < 3 ? (deep ? 'grey16' : 'b-w') : deep ? 'rgb16' : 'srgb')
     .raw({ depth: header.depth })
     .timeout({ seconds: Math.max(1, Math.ceil(limits.maxTimeMs / 1000)) })
     .toBuffer({ resolveWithObject: true })
