@@ -7,7 +7,7 @@ import { corrupt, readJpeg2000Header, readJpegHeader } from './jpeg-header.ts';
 import type { FrameHeader } from './jpeg-header.ts';
 
 /** How the DICOM attributes describe the stored samples. */
-export interface FrameLayout {
+interface FrameLayout {
   readonly rows: number;
   readonly columns: number;
   readonly bitsAllocated: 8 | 16;
@@ -15,7 +15,7 @@ export interface FrameLayout {
 }
 
 /** Decoded cells; `cellBits` of each are meaningful, the rest may hold a sign's extension. */
-export interface Cells {
+interface Cells {
   readonly cells: Uint8Array | Uint16Array;
   readonly cellBits: number;
 }

@@ -115,7 +115,7 @@ function frameOf(data: DataSet, element: Element): Uint8Array {
 /** A code string or UID in upper case; what is none is not repeated, for it may be anything. */
 function code(data: DataSet, tag: string): string {
   const text = (data.string(tag) ?? '').trim().toUpperCase();
-  return /^[A-Z0-9 ._-]{0,64}$/.test(text) ? text : '(unreadable)';
+  return /^[A-Z0-9 ._,/&+-]{0,64}$/.test(text) ? text : '(unreadable)';
 }
 
 function required(data: DataSet, tag: string, name: string): number {

@@ -25,10 +25,10 @@ export async function decodePicture(
   });
   const header = await source.metadata();
   checkPixels(header.width, header.height, limits);
-  if (header.format !== format || (header.pages ?? 1) > 1) {
+  if ((header.pages ?? 1) > 1) {
     throw new ImageRefused(
       'IMAGE_MULTI_PAGE',
-      `the ${format} file holds ${header.pages ?? 'several'} pages; expected a single picture`,
+      `the ${format} file holds ${header.pages} pages; expected a single picture`,
     );
   }
   if (header.depth !== 'uchar' && header.depth !== 'ushort') {
