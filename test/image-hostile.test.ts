@@ -237,3 +237,19 @@ test('Limits on bytes, pixels and time hold, and the next picture is decoded', a
   t.like(error, { code: 'INVALID_ARGUMENT', reason: 'IMAGE_TIME_LIMIT' });
   t.is((await decodeImage(slow)).width, side);
 });
+
+test('A file of nothing but elements, or of sequences in sequences, is refused', async (t) => {
+  const count = 3_000_000;
+  const elements = Buffer.alloc(count * 8);
+  for (let index = 0; index < count; index++) {
+    elements.writeUInt16LE(0x11 + 2 * (index >> 16), index * 8);
+    elements.writeUInt16LE(index & 0xffff, index * 8 + 2);
+    elements.write('CS', index * 8 + 4, 'latin1');
+  }
+  const level = Buffer.from('1100011053510000fffffffffeff00e0ffffffff', 'hex');
+  const sequences = Buffer.alloc(500_000 * level.length, level);
+  for (const body of [elements, sequences]) {
+    const file = Buffer.concat([dicomFile({}), body]);
+    t.like(await t.throwsAsync(decodeImage(file)), { reason: 'DICOM_MALFORMED' });
+  }
+});

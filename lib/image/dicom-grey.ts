@@ -26,7 +26,7 @@ export function readGreyTransform(data: DataSet): GreyTransform & { bitsAllocate
     bitsStored,
     highBit,
     signed,
-    inverted: data.string('x00280004')?.trim() === 'MONOCHROME1',
+    inverted: data.string('x00280004')?.trim().toUpperCase() === 'MONOCHROME1',
     padding: readPadding(data, signed),
     modality,
     voi: readVoi(data, smallestValue(modality, signed ? -(2 ** (bitsStored - 1)) : 0, bitsStored)),
@@ -65,7 +65,7 @@ function readVoi(data: DataSet, smallest: number): LookupTable | Window | undefi
   const center = data.floatString('x00281050');
   const width = data.floatString('x00281051');
   if (center === undefined || width === undefined || !Number.isFinite(center)) return undefined;
-  const named = data.string('x00281056')?.trim() || 'LINEAR';
+  const named = data.string('x00281056')?.trim().toUpperCase() || 'LINEAR';
   if (named !== 'LINEAR' && named !== 'LINEAR_EXACT' && named !== 'SIGMOID') {
     throw invalid('VOI LUT Function', 'LINEAR, LINEAR_EXACT or SIGMOID');
   }

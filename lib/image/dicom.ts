@@ -3,6 +3,7 @@ import dicomParser from 'dicom-parser';
 import type { DataSet, Element } from 'dicom-parser';
 import { codecs } from './codecs.ts';
 import type { DecodedImage, View } from './decode.ts';
+import { corrupt } from './jpeg-header.ts';
 import { readGreyTransform } from './dicom-grey.ts';
 import { toGrey } from './grey.ts';
 import { checkPixels, ImageRefused } from './limits.ts';
@@ -19,7 +20,7 @@ const chest = /CHEST|THORAX|LUNG/;
  * @throws {ImageRefused} Or whatever the parser and the codecs throw on damaged data.
  */
 export async function decodeDicom(bytes: Uint8Array, limits: ImageLimits): Promise<DecodedImage> {
-  const data = parse(bytes, limits);
+  const { data, file } = parse(bytes, limits);
   const transferSyntax = code(data, 'x00020010');
   const codec = codecs[transferSyntax];
   if (codec === undefined) {
@@ -34,10 +35,10 @@ export async function decodeDicom(bytes: Uint8Array, limits: ImageLimits): Promi
   checkPixels(columns, rows, limits);
   const transform = readGreyTransform(data);
   const bitsAllocated = transform.bitsAllocated;
-  const element = data.elements['x7fe00010'];
+  const element = data.elements[pixelData];
   if (element === undefined) throw new ImageRefused('DICOM_PIXEL_DATA_MISSING', 'no pixel data');
   const layout = { rows, columns, bitsAllocated, bigEndian: transferSyntax === bigEndian };
-  const { cells, cellBits } = await codec(frameOf(data, element), layout, limits);
+  const { cells, cellBits } = await codec(frameOf(file, element), layout, limits);
   return {
     width: columns,
     height: rows,
@@ -49,19 +50,30 @@ export async function decodeDicom(bytes: Uint8Array, limits: ImageLimits): Promi
   };
 }
 
+const pixelData = 'x7fe00010';
 const bigEndian = '1.2.840.10008.1.2.2';
 
-function parse(bytes: Uint8Array, limits: ImageLimits): DataSet {
+/**
+ * How far into the file the pixel data may begin. The parser makes an object of 200 bytes of every
+ * element of 8, and a file of nothing but elements would exhaust the heap, which ends the process.
+ */
+const maxHeaderBytes = 4 * 1024 * 1024;
+
+/** The data set before the pixel data, with the pixel data's header; and the file, inflated. */
+function parse(bytes: Uint8Array, limits: ImageLimits): { data: DataSet; file: Uint8Array } {
   // Two bytes a pixel, and as much again for everything else in the file.
   const maxOutputLength = 4 * limits.maxPixels;
+  let file = bytes;
   try {
-    return dicomParser.parseDicom(bytes, {
-      inflater: (file: Uint8Array, position: number) =>
-        Buffer.concat([
-          file.subarray(0, position),
-          inflateRawSync(file.subarray(position), { maxOutputLength }),
-        ]),
+    const data = dicomParser.parseDicom(bytes.subarray(0, maxHeaderBytes), {
+      untilTag: pixelData,
+      inflater: (_: Uint8Array, position: number) => {
+        const rest = inflateRawSync(bytes.subarray(position), { maxOutputLength });
+        file = Buffer.concat([bytes.subarray(0, position), rest]);
+        return file.subarray(0, maxHeaderBytes);
+      },
     });
+    return { data, file };
   } catch (thrown) {
     if ((thrown as { code?: unknown } | undefined)?.code === 'ERR_BUFFER_TOO_LARGE') {
       throw new ImageRefused(
@@ -103,13 +115,26 @@ function checkKind(data: DataSet): void {
   }
 }
 
-/** The one frame: native bytes, or all its fragments in a row. */
-function frameOf(data: DataSet, element: Element): Uint8Array {
-  const slice = (from: number, length: number) => data.byteArray.subarray(from, from + length);
-  if (element.fragments === undefined) return slice(element.dataOffset, element.length);
-  // A single frame is all fragments; positions are those of the data behind the item header.
-  const fragments = element.fragments.map(({ position, length }) => slice(position, length));
-  return fragments.length === 1 ? fragments[0]! : Buffer.concat(fragments);
+/** The one frame: native bytes, or the fragments in a row (PS3.5 annex A.4). */
+function frameOf(file: Uint8Array, { dataOffset, length }: Element): Uint8Array {
+  const undefinedLength = 0xffffffff;
+  if (length !== undefinedLength) return file.subarray(dataOffset, dataOffset + length);
+  const view = new DataView(file.buffer, file.byteOffset, file.length);
+  const frame = Buffer.alloc(file.length - dataOffset);
+  let used = 0;
+  // The first item is the offset table, of no use for a single frame.
+  for (let at = dataOffset, item = 0; ; item++) {
+    if (at + 8 > file.length) throw corrupt('the pixel data ends early');
+    const tag = view.getUint32(at, true);
+    if (tag === 0xe0ddfffe) return frame.subarray(0, used);
+    const end = at + 8 + view.getUint32(at + 4, true);
+    if (tag !== 0xe000fffe || end > file.length) throw corrupt('a pixel data item is damaged');
+    if (item > 0) {
+      frame.set(file.subarray(at + 8, end), used);
+      used += end - at - 8;
+    }
+    at = end;
+  }
 }
 
 /** A code string or UID in upper case; what is none is not repeated, for it may be anything. */

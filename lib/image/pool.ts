@@ -63,17 +63,18 @@ function next(): void {
 }
 
 function start(): Thread {
-  const thread: Thread = { worker: new Worker(new URL('worker.ts', import.meta.url)) };
+  const worker = new Worker(new URL('worker.ts', import.meta.url));
+  const thread: Thread = { worker };
   threads.add(thread);
-  thread.worker.on('message', (reply: Reply) => {
+  worker.on('message', (reply: Reply) => {
     thread.finish?.(
       'image' in reply
         ? Promise.resolve(reply.image)
         : refuse(reply.refused?.reason, reply.refused?.message),
     );
   });
-  thread.worker.on('error', () => end(thread));
-  thread.worker.on('exit', () => end(thread));
+  worker.on('error', () => end(thread));
+  worker.on('exit', () => end(thread));
   return thread;
 }
 
