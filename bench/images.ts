@@ -68,8 +68,8 @@ function filesOf(folder: string): [string, Buffer][] {
 }
 
 /**
- * `npm run bench -- images [FOLDER]`: images per second of decode + preprocess against sharp alone
- * on the same bytes; where sharp cannot read the format, against the first file.
+ * `npm run bench -- images [FOLDER]`, without a folder on files made here: images per second of decode + preprocess against sharp alone
+ * on the same bytes, where sharp reads the format.
  */
 export async function run([folder]: string[]): Promise<void> {
   const files = folder === undefined ? await madeFiles() : filesOf(folder);

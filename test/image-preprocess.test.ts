@@ -14,7 +14,7 @@ import type { DecodedImage } from '../lib/image/decode.ts';
 const image: DecodedImage = {
   width,
   height,
-  pixels: greys(12, picture(12)) as Uint16Array<ArrayBuffer>,
+  pixels: greys(12, picture(12)),
   format: 'png',
   bitsStored: 16,
   view: undefined,

@@ -11,6 +11,7 @@ interface FrameLayout {
   readonly rows: number;
   readonly columns: number;
   readonly bitsAllocated: 8 | 16;
+  /** Uncompressed cells are in words of 16 bits, the high byte first. */
   readonly bigEndian: boolean;
 }
 
@@ -50,10 +51,10 @@ function uncompressed(frame: Uint8Array, layout: FrameLayout): Cells {
   if (frame.length < size) {
     throw corrupt(`the pixel data has ${frame.length} bytes; ${size} were expected`);
   }
-  if (bitsAllocated === 8) return { cells: frame.subarray(0, count), cellBits: 8 };
-  const bytes = Buffer.from(frame.subarray(0, size)); // a copy, which is aligned
+  const bytes = Buffer.from(frame.subarray(0, size + (size % 2))); // a copy, which is aligned
   if (bigEndian) bytes.swap16();
-  return { cells: new Uint16Array(bytes.buffer, bytes.byteOffset, count), cellBits: 16 };
+  const Cells = bitsAllocated === 8 ? Uint8Array : Uint16Array;
+  return { cells: new Cells(bytes.buffer, bytes.byteOffset, count), cellBits: bitsAllocated };
 }
 
 /** PackBits by byte planes, the most significant first (PS3.5 annex G). */

@@ -11,7 +11,7 @@ export interface DecodedImage {
   readonly width: number;
   readonly height: number;
   /** Grey, row-major, 0..65535, higher is brighter: MONOCHROME1 is already inverted. */
-  readonly pixels: Uint16Array<ArrayBuffer>;
+  readonly pixels: Uint16Array;
   readonly format: PictureFormat | 'dicom';
   /** The significant bits of a stored sample, before it was spread over 0..65535. */
   readonly bitsStored: number;

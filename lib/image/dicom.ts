@@ -37,7 +37,9 @@ export async function decodeDicom(bytes: Uint8Array, limits: ImageLimits): Promi
   const bitsAllocated = transform.bitsAllocated;
   const element = data.elements[pixelData];
   if (element === undefined) throw new ImageRefused('DICOM_PIXEL_DATA_MISSING', 'no pixel data');
-  const layout = { rows, columns, bitsAllocated, bigEndian: transferSyntax === bigEndian };
+  // Words are swapped in big endian, bytes are not (PS3.5 section 7.3 and annex A.3).
+  const swapped = transferSyntax === explicitBigEndian && element.vr === 'OW';
+  const layout = { rows, columns, bitsAllocated, bigEndian: swapped };
   const { cells, cellBits } = await codec(frameOf(file, element), layout, limits);
   return {
     width: columns,
@@ -51,7 +53,7 @@ export async function decodeDicom(bytes: Uint8Array, limits: ImageLimits): Promi
 }
 
 const pixelData = 'x7fe00010';
-const bigEndian = '1.2.840.10008.1.2.2';
+const explicitBigEndian = '1.2.840.10008.1.2.2';
 
 /**
  * How far into the file the pixel data may begin. The parser makes an object of 200 bytes of every

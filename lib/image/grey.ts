@@ -44,7 +44,7 @@ export function toGrey(
   cells: Uint8Array | Uint16Array,
   cellBits: number,
   transform: GreyTransform,
-): Uint16Array<ArrayBuffer> {
+): Uint16Array {
   const { bitsStored, highBit } = transform;
   // A codec that coded fewer bits than a cell has coded the stored ones alone, aligned to bit 0.
   const shift = cellBits > highBit ? highBit + 1 - bitsStored : 0;

@@ -112,7 +112,7 @@ export async function preprocess(
 export async function resize(
   image: Pick<DecodedImage, 'width' | 'height' | 'pixels'>,
   spec: Preprocessing,
-): Promise<Uint16Array<ArrayBuffer>> {
+): Promise<Uint16Array> {
   const { height, width, resize: mode, kernel, pad } = parsePreprocessing(spec);
   const { source, target } = placement(image, { width, height }, mode);
   const { pixels } = image;

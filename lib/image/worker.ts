@@ -7,7 +7,7 @@ import type { Job, Reply } from './pool.ts';
 const port = parentPort!;
 port.on('message', ({ bytes, limits }: Job) => {
   void decodeDicom(bytes, limits).then(
-    (image) => reply({ image }, [image.pixels.buffer]),
+    (image) => reply({ image }, [image.pixels.buffer as ArrayBuffer]),
     (thrown: unknown) =>
       reply({
         refused:
