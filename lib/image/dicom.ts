@@ -83,7 +83,10 @@ function parse(bytes: Uint8Array, limits: ImageLimits): { data: DataSet; file: U
         `the deflated data set expands to more than ${maxOutputLength} bytes`,
       );
     }
-    throw new ImageRefused('DICOM_MALFORMED', 'the file is not a readable DICOM Part 10 file');
+    throw new ImageRefused(
+      'DICOM_MALFORMED',
+      `expected DICOM Part 10 whose pixel data begins within ${maxHeaderBytes} bytes; its elements cannot be read`,
+    );
   }
 }
 
