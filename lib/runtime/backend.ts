@@ -1,0 +1,393 @@
+import { availableParallelism } from 'node:os';
+import type { InferenceSession } from 'onnxruntime-node';
+import { DomainError, invalidArgument } from '../errors.ts';
+import { o } from '../graph/build.ts';
+import type { Dtype, Tensor } from '../graph/types.ts';
+import { input } from '../graph/value.ts';
+import { emitModel } from '../onnx/emit.ts';
+import { printType, tensorOver } from '../tensor.ts';
+import { checkFeeds, checkOutputs, ownBytes } from './feeds.ts';
+import { WorkerFailure, WorkerPort } from './port.ts';
+import type { KeptReference, RunResult, SessionInfo, ValueInfo, WireTensor } from './protocol.ts';
+
+export type Provider = 'cpu' | 'webgpu' | 'cuda';
+
+export interface BackendOptions {
+  /** What computes; default `cpu`. */
+  readonly provider?: Provider;
+  /** Threads inside an operator; default: all cores. */
+  readonly intraOpThreads?: number;
+  /**
+   * Threads at rest spin for work. Default false: two processes that spin against each other lose
+   * 60 % of their throughput.
+   */
+  readonly allowSpinning?: boolean;
+}
+
+interface LoadOptions {
+  /**
+   * Outputs that stay with the backend: every run keeps them, none can fetch them. On webgpu they
+   * never leave the GPU.
+   */
+  readonly keep?: readonly string[];
+  /** No second, prepacked copy of the weights: they stay memory-mapped from the external file. */
+  readonly disablePrepacking?: boolean;
+  /** Default `all`. */
+  readonly optimization?: 'disabled' | 'basic' | 'extended' | 'all';
+}
+
+interface RunOptions {
+  /** Outputs to return; default: all that are not kept. */
+  readonly fetch?: readonly string[];
+  /** Outputs to keep; default: those that the session was loaded to keep. */
+  readonly keep?: readonly string[];
+  /** The feeds may be consumed: their buffers move instead of being copied, and are empty after. */
+  readonly transfer?: boolean;
+  /** Cancels a run that waits; one that has begun ends unseen and what it made is dropped. */
+  readonly signal?: AbortSignal;
+}
+
+/**
+ * An output that stayed with its backend: feed it to any session of that backend, as often as wanted,
+ * and release it when done. It is lost with the worker that holds it.
+ */
+export interface Kept {
+  readonly dtype: Dtype;
+  readonly shape: readonly number[];
+  /** Runs asked for before still see it. */
+  release(): Promise<void>;
+}
+
+export interface Session {
+  readonly inputs: readonly ValueInfo[];
+  readonly outputs: readonly ValueInfo[];
+  /**
+   * Throws INVALID_ARGUMENT for feeds that the model does not take, naming the input, what came and
+   * what was expected; CANCELLED or DEADLINE_EXCEEDED when its signal fires; UNAVAILABLE when the
+   * worker dies; FAILED_PRECONDITION for a kept value that is gone, or a disposed session.
+   */
+  run(feeds: Readonly<Record<string, Tensor | Kept>>, options?: RunOptions): Promise<RunOutput>;
+  dispose(): Promise<void>;
+}
+
+interface RunOutput {
+  readonly fetched: Record<string, Tensor>;
+  readonly kept: Record<string, Kept>;
+}
+
+/** Sessions of ONNX Runtime in one worker thread, which runs them one after the other, first come. */
+export interface Backend {
+  readonly provider: Provider;
+  /**
+   * Loads an ONNX model. External data is found beside a model given by path; for bytes it would be
+   * looked for in the working directory. Throws NOT_FOUND, or INVALID_ARGUMENT for a bad model.
+   */
+  load(model: string | Uint8Array, options?: LoadOptions): Promise<Session>;
+  /** Ends what was asked for before, then the worker with all it holds. */
+  dispose(): Promise<void>;
+}
+
+/** Starts a backend. Throws FAILED_PRECONDITION where this machine does not have the provider. */
+export async function createBackend(options: BackendOptions = {}): Promise<Backend> {
+  const { intraOpThreads = availableParallelism() } = options;
+  if (!Number.isSafeInteger(intraOpThreads) || intraOpThreads < 1) {
+    const message = `got ${intraOpThreads}, expected a whole number above 0`;
+    throw invalidArgument('THREADS_INVALID', 'intraOpThreads', message);
+  }
+  const engine = new Engine(options);
+  const x = input('x', 'float32', [1]);
+  const probe = { inputs: [x], outputs: [{ name: 'y', value: o.Add(x, x) }] };
+  try {
+    const session = await engine.load(emitModel(probe, { name: 'probe' }));
+    await session.dispose();
+    return engine;
+  } catch (cause) {
+    await engine.dispose();
+    if (!(cause instanceof DomainError) || cause.code !== 'INVALID_ARGUMENT') throw cause;
+    const message = `provider: ${engine.provider} is not available on this machine (${cause.message})`;
+    const details = { field: 'provider', metadata: { provider: engine.provider }, cause };
+    throw new DomainError('FAILED_PRECONDITION', 'PROVIDER_ABSENT', message, details);
+  }
+}
+
+class Engine implements Backend {
+  readonly provider: Provider;
+  readonly port: WorkerPort;
+  readonly #session: InferenceSession.SessionOptions;
+  #lastId = 0;
+  #last: Promise<unknown> = Promise.resolve();
+  #disposed = false;
+
+  constructor({ provider = 'cpu', intraOpThreads, allowSpinning = false }: BackendOptions) {
+    this.provider = provider;
+    this.port = new WorkerPort(`radscribe-${provider}`);
+    this.#session = {
+      executionProviders: [provider],
+      intraOpNumThreads: intraOpThreads ?? availableParallelism(),
+      // Every error comes back as one; the log would say it twice.
+      logSeverityLevel: 4,
+      extra: { session: { intra_op: { allow_spinning: allowSpinning ? '1' : '0' } } },
+    };
+  }
+
+  async load(model: string | Uint8Array, options: LoadOptions = {}): Promise<Session> {
+    const { keep = [], disablePrepacking = false, optimization = 'all' } = options;
+    const extra = this.#session.extra?.['session'] as object;
+    const session = new LoadedSession(this, this.nextId(), keep, {
+      // A copy: the worker may die after the caller has changed its own.
+      model: typeof model === 'string' ? model : model.slice(),
+      options: {
+        ...this.#session,
+        graphOptimizationLevel: optimization,
+        extra: { session: { ...extra, disable_prepacking: disablePrepacking ? '1' : '0' } },
+      },
+      onDevice: this.provider === 'webgpu' ? keep : [],
+    });
+    await this.inTurn(() => session.ensureLoaded());
+    return session;
+  }
+
+  async dispose(): Promise<void> {
+    this.#disposed = true;
+    await this.#last;
+    await this.port.close();
+  }
+
+  nextId(): number {
+    return ++this.#lastId;
+  }
+
+  /** Does `work` after all that was asked for before, unless the signal has fired by then. */
+  async inTurn<T>(work: () => Promise<T>, signal?: AbortSignal): Promise<T> {
+    if (this.#disposed) throw gone('BACKEND_DISPOSED', 'the backend was disposed');
+    if (signal?.aborted) throw cancelled(signal);
+    const turn = this.#last.then(() => {
+      if (signal?.aborted) throw cancelled(signal);
+      return work();
+    });
+    this.#last = turn.catch(() => {});
+    if (!signal) return turn;
+    const abort = Promise.withResolvers<never>();
+    const onAbort = (): void => abort.reject(cancelled(signal));
+    signal.addEventListener('abort', onAbort, { once: true });
+    try {
+      return await Promise.race([turn, abort.promise]);
+    } finally {
+      signal.removeEventListener('abort', onAbort);
+    }
+  }
+}
+
+const gone = (reason: string, message: string): DomainError =>
+  new DomainError('FAILED_PRECONDITION', reason, message);
+
+function cancelled({ reason }: AbortSignal): DomainError {
+  if (reason instanceof DomainError) return reason;
+  const late = reason instanceof Error && reason.name === 'TimeoutError';
+  return late
+    ? new DomainError('DEADLINE_EXCEEDED', 'RUN_TIMED_OUT', 'the run was not done in time')
+    : new DomainError('CANCELLED', 'RUN_CANCELLED', 'the run was cancelled');
+}
+
+class KeptValue implements Kept {
+  readonly engine: Engine;
+  readonly id: number;
+  readonly dtype: Dtype;
+  readonly shape: readonly number[];
+  readonly #generation: number;
+  #released = false;
+
+  constructor(engine: Engine, id: number, { dtype, shape }: RunResult['kept'][string]) {
+    this.engine = engine;
+    this.id = id;
+    this.dtype = dtype;
+    this.shape = shape;
+    this.#generation = engine.port.generation;
+  }
+
+  /** What to send for it. Throws FAILED_PRECONDITION when it is gone. */
+  reference(name: string): KeptReference {
+    if (this.#generation === this.engine.port.generation) return { kept: this.id };
+    throw gone('KEPT_LOST', `feeds.${name}: the kept value was lost when its worker died`);
+  }
+
+  check(name: string, engine: Engine): void {
+    if (this.engine !== engine) {
+      throw invalidArgument('FEED_INVALID', `feeds.${name}`, 'is kept by another backend');
+    }
+    if (this.#released) {
+      throw gone('KEPT_RELEASED', `feeds.${name}: the kept value was released`);
+    }
+  }
+
+  async release(): Promise<void> {
+    if (this.#released) return;
+    this.#released = true;
+    await this.engine.inTurn(async () => {
+      if (this.#generation !== this.engine.port.generation) return;
+      await this.engine.port.call('release', { kept: [this.id] });
+    });
+  }
+}
+
+interface Source {
+  readonly model: string | Uint8Array;
+  readonly options: InferenceSession.SessionOptions;
+  readonly onDevice: readonly string[];
+}
+
+class LoadedSession implements Session {
+  readonly #engine: Engine;
+  readonly #id: number;
+  readonly #keep: readonly string[];
+  readonly #source: Source;
+  #info: SessionInfo = { inputs: [], outputs: [] };
+  #generation = 0;
+  #disposed = false;
+
+  constructor(engine: Engine, id: number, keep: readonly string[], source: Source) {
+    this.#engine = engine;
+    this.#id = id;
+    this.#keep = keep;
+    this.#source = source;
+  }
+
+  get inputs(): readonly ValueInfo[] {
+    return this.#info.inputs;
+  }
+
+  get outputs(): readonly ValueInfo[] {
+    return this.#info.outputs;
+  }
+
+  /** Loads the model where the worker does not hold it: at first, and after a worker died. */
+  async ensureLoaded(): Promise<void> {
+    const { port } = this.#engine;
+    if (this.#generation !== 0 && this.#generation === port.generation) return;
+    try {
+      this.#info = await port.call('load', { session: this.#id, ...this.#source });
+    } catch (error) {
+      throw loadError(this.#source.model, error);
+    }
+    this.#generation = port.generation;
+    checkOutputs(this.#info, 'keep', this.#keep);
+  }
+
+  async run(
+    feeds: Readonly<Record<string, Tensor | Kept>>,
+    options: RunOptions = {},
+  ): Promise<RunOutput> {
+    const { keep = this.#keep, transfer = false, signal } = options;
+    if (this.#disposed) throw gone('SESSION_DISPOSED', 'the session was disposed');
+    const fetch = options.fetch ?? this.#free(keep);
+    checkOutputs(this.#info, 'fetch', fetch);
+    checkOutputs(this.#info, 'keep', keep);
+    const stuck = fetch.find((name) => this.#keep.includes(name));
+    if (stuck !== undefined) {
+      const message = `${stuck} cannot be fetched: the session was loaded to keep it`;
+      throw invalidArgument('OUTPUT_KEPT', 'fetch', message);
+    }
+    checkFeeds(this.#info.inputs, feeds);
+    const { given, kept } = this.#split(feeds);
+    const owned = ownBytes(given, transfer);
+    return this.#engine.inTurn(() => this.#run(owned, kept, fetch, keep, signal), signal);
+  }
+
+  async dispose(): Promise<void> {
+    if (this.#disposed) return;
+    this.#disposed = true;
+    const { port } = this.#engine;
+    await this.#engine.inTurn(async () => {
+      if (this.#generation === port.generation) await port.call('unload', { session: this.#id });
+    });
+  }
+
+  #free(keep: readonly string[]): readonly string[] {
+    const names = this.#info.outputs.map(({ name }) => name);
+    return names.filter((name) => !keep.includes(name) && !this.#keep.includes(name));
+  }
+
+  #split(feeds: Readonly<Record<string, Tensor | Kept>>): {
+    readonly given: Record<string, Tensor>;
+    readonly kept: ReadonlyMap<string, KeptValue>;
+  } {
+    const given: Record<string, Tensor> = {};
+    const kept = new Map<string, KeptValue>();
+    for (const [name, feed] of Object.entries(feeds)) {
+      if (feed instanceof KeptValue) {
+        feed.check(name, this.#engine);
+        kept.set(name, feed);
+      } else given[name] = feed as Tensor;
+    }
+    return { given, kept };
+  }
+
+  async #run(
+    given: Record<string, WireTensor>,
+    kept: ReadonlyMap<string, KeptValue>,
+    fetch: readonly string[],
+    keep: readonly string[],
+    signal: AbortSignal | undefined,
+  ): Promise<RunOutput> {
+    const engine = this.#engine;
+    await this.ensureLoaded();
+    const feeds: Record<string, WireTensor | KeptReference> = { ...given };
+    for (const [name, value] of kept) feeds[name] = value.reference(name);
+    const ids = new Map(keep.map((name) => [name, engine.nextId()]));
+    const buffers = Object.values(given).map(({ buffer }) => buffer);
+    let result: RunResult;
+    try {
+      const request = { session: this.#id, feeds, fetch, keep: ids };
+      result = await engine.port.call('run', request, buffers);
+    } catch (error) {
+      throw runError(this.#info, { ...given, ...Object.fromEntries(kept) }, error);
+    }
+    if (signal?.aborted) {
+      // Its caller has left: nobody would release what it kept.
+      await engine.port.call('release', { kept: [...ids.values()] });
+      throw cancelled(signal);
+    }
+    return {
+      fetched: mapValues(result.fetched, ({ dtype, shape, buffer }) =>
+        tensorOver(dtype, shape, buffer),
+      ),
+      kept: mapValues(
+        result.kept,
+        (info, name) => new KeptValue(engine, ids.get(name) as number, info),
+      ),
+    };
+  }
+}
+
+const mapValues = <T, R>(
+  record: Readonly<Record<string, T>>,
+  map: (value: T, name: string) => R,
+): Record<string, R> =>
+  Object.fromEntries(Object.entries(record).map(([name, value]) => [name, map(value, name)]));
+
+function loadError(model: string | Uint8Array, error: unknown): unknown {
+  if (!(error instanceof WorkerFailure)) return error;
+  const what = typeof model === 'string' ? model : `model of ${model.byteLength} bytes`;
+  const message = `${what}: ${error.message.trim()}`;
+  const missing = /File doesn't exist|No such file/.test(error.message);
+  return missing
+    ? new DomainError('NOT_FOUND', 'MODEL_NOT_FOUND', message, { field: 'model' })
+    : new DomainError('INVALID_ARGUMENT', 'MODEL_INVALID', message, { field: 'model' });
+}
+
+/** The feeds fitted the model's inputs, so what still fails is within, or memory. */
+function runError(
+  { outputs }: SessionInfo,
+  feeds: Readonly<Record<string, { readonly dtype: Dtype; readonly shape: readonly number[] }>>,
+  error: unknown,
+): unknown {
+  if (!(error instanceof WorkerFailure)) return error;
+  const fed = Object.entries(feeds).map(
+    ([name, { dtype, shape }]) => `${name}: ${printType(dtype, shape)}`,
+  );
+  const names = outputs.map(({ name }) => name).join(', ');
+  const message = `running ${fed.join(', ')} to ${names} failed: ${error.message.trim()}`;
+  return /allocate memory|bad_alloc|out of memory/i.test(error.message)
+    ? new DomainError('RESOURCE_EXHAUSTED', 'OUT_OF_MEMORY', message)
+    : new DomainError('INTERNAL', 'RUN_FAILED', message);
+}
