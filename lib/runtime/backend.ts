@@ -104,7 +104,10 @@ export async function createBackend(options: BackendOptions = {}): Promise<Backe
   } catch (cause) {
     await engine.dispose();
     if (!(cause instanceof DomainError) || cause.code !== 'INVALID_ARGUMENT') throw cause;
-    const message = `provider: ${engine.provider} is not available on this machine (${cause.message})`;
+    const why = cause.cause instanceof Error ? cause.cause.message : cause.message;
+    // ONNX Runtime puts its source line and the failed condition before its reason.
+    const reason = why.replace(/^\/.* was false\. /s, '').trim();
+    const message = `provider: ${engine.provider} is not available on this machine (${reason})`;
     const details = { field: 'provider', metadata: { provider: engine.provider }, cause };
     throw new DomainError('FAILED_PRECONDITION', 'PROVIDER_ABSENT', message, details);
   }
@@ -113,10 +116,10 @@ export async function createBackend(options: BackendOptions = {}): Promise<Backe
 class Engine implements Backend {
   readonly provider: Provider;
   readonly port: WorkerPort;
+  disposed = false;
   readonly #session: InferenceSession.SessionOptions;
   #lastId = 0;
   #last: Promise<unknown> = Promise.resolve();
-  #disposed = false;
 
   constructor({ provider = 'cpu', intraOpThreads, allowSpinning = false }: BackendOptions) {
     this.provider = provider;
@@ -143,12 +146,17 @@ class Engine implements Backend {
       },
       onDevice: this.provider === 'webgpu' ? keep : [],
     });
-    await this.inTurn(() => session.ensureLoaded());
-    return session;
+    try {
+      await this.inTurn(() => session.ensureLoaded());
+      return session;
+    } catch (error) {
+      await session.dispose();
+      throw error;
+    }
   }
 
   async dispose(): Promise<void> {
-    this.#disposed = true;
+    this.disposed = true;
     await this.#last;
     await this.port.close();
   }
@@ -159,7 +167,7 @@ class Engine implements Backend {
 
   /** Does `work` after all that was asked for before, unless the signal has fired by then. */
   async inTurn<T>(work: () => Promise<T>, signal?: AbortSignal): Promise<T> {
-    if (this.#disposed) throw gone('BACKEND_DISPOSED', 'the backend was disposed');
+    if (this.disposed) throw gone('BACKEND_DISPOSED', 'the backend was disposed');
     if (signal?.aborted) throw cancelled(signal);
     const turn = this.#last.then(() => {
       if (signal?.aborted) throw cancelled(signal);
@@ -221,7 +229,7 @@ class KeptValue implements Kept {
   }
 
   async release(): Promise<void> {
-    if (this.#released) return;
+    if (this.#released || this.engine.disposed) return;
     this.#released = true;
     await this.engine.inTurn(async () => {
       if (this.#generation !== this.engine.port.generation) return;
@@ -294,7 +302,7 @@ class LoadedSession implements Session {
   }
 
   async dispose(): Promise<void> {
-    if (this.#disposed) return;
+    if (this.#disposed || this.#engine.disposed) return;
     this.#disposed = true;
     const { port } = this.#engine;
     await this.#engine.inTurn(async () => {
@@ -369,10 +377,11 @@ function loadError(model: string | Uint8Array, error: unknown): unknown {
   if (!(error instanceof WorkerFailure)) return error;
   const what = typeof model === 'string' ? model : `model of ${model.byteLength} bytes`;
   const message = `${what}: ${error.message.trim()}`;
+  const details = { field: 'model', cause: error };
   const missing = /File doesn't exist|No such file/.test(error.message);
   return missing
-    ? new DomainError('NOT_FOUND', 'MODEL_NOT_FOUND', message, { field: 'model' })
-    : new DomainError('INVALID_ARGUMENT', 'MODEL_INVALID', message, { field: 'model' });
+    ? new DomainError('NOT_FOUND', 'MODEL_NOT_FOUND', message, details)
+    : new DomainError('INVALID_ARGUMENT', 'MODEL_INVALID', message, details);
 }
 
 /** The feeds fitted the model's inputs, so what still fails is within, or memory. */
@@ -388,6 +397,6 @@ function runError(
   const names = outputs.map(({ name }) => name).join(', ');
   const message = `running ${fed.join(', ')} to ${names} failed: ${error.message.trim()}`;
   return /allocate memory|bad_alloc|out of memory/i.test(error.message)
-    ? new DomainError('RESOURCE_EXHAUSTED', 'OUT_OF_MEMORY', message)
-    : new DomainError('INTERNAL', 'RUN_FAILED', message);
+    ? new DomainError('RESOURCE_EXHAUSTED', 'OUT_OF_MEMORY', message, { cause: error })
+    : new DomainError('INTERNAL', 'RUN_FAILED', message, { cause: error });
 }

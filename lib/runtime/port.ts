@@ -46,7 +46,11 @@ export class WorkerPort {
   }
 
   #start(): Worker {
-    const worker = new Worker(new URL('worker.ts', import.meta.url), { name: this.#name });
+    const worker = new Worker(new URL('worker.ts', import.meta.url), {
+      name: this.#name,
+      // Flags such as --eval or --import are for the main thread.
+      execArgv: [],
+    });
     let cause: unknown;
     worker.on('message', (reply: Reply) => {
       if ('value' in reply) this.#waiting?.resolve(reply.value);
@@ -57,7 +61,8 @@ export class WorkerPort {
       if (this.#worker !== worker) return;
       this.#worker = undefined;
       this.generation++;
-      const message = `the worker of ${this.#name} died (exit code ${code}); the next request gets a new one`;
+      const why = cause instanceof Error ? cause.message : `exit code ${code}`;
+      const message = `the worker of ${this.#name} died (${why}); the next request gets a new one`;
       this.#waiting?.reject(new DomainError('UNAVAILABLE', 'WORKER_DIED', message, { cause }));
     });
     return worker;

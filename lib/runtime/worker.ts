@@ -33,18 +33,14 @@ const verbs: {
   [V in Verb]: (request: Requests[V]['request']) => Promise<Answer<V>>;
 } = {
   async load({ session: id, model, options, onDevice }) {
-    // ONNX Runtime wants a place for every output as soon as one stays on the device.
-    const names = onDevice.length > 0 ? await outputNames(model, options) : [];
-    const places = names.map((name) => [name, onDevice.includes(name) ? 'gpu-buffer' : 'cpu']);
+    const places = Object.fromEntries(onDevice.map((name) => [name, 'gpu-buffer' as const]));
     const session = await create(
       model,
-      places.length > 0
-        ? { ...options, preferredOutputLocation: Object.fromEntries(places) as never }
-        : options,
+      onDevice.length > 0 ? { ...options, preferredOutputLocation: places } : options,
     );
     try {
       const value = describe(session);
-      sessions.set(id, { session, bound: places.length > 0 });
+      sessions.set(id, { session, bound: onDevice.length > 0 });
       return { value };
     } catch (error) {
       await session.release();
@@ -56,7 +52,7 @@ const verbs: {
     const { session, bound } = sessions.get(id) as Loaded;
     const given = Object.entries(feeds).map(([name, feed]) => [name, feedOf(feed)]);
     const wanted = [...new Set([...fetch, ...keep.keys()])];
-    // A session with outputs on the device always makes all of them.
+    // With outputs on the device, the binding takes places by position: it needs all of them.
     const names = bound || wanted.length === 0 ? session.outputNames : wanted;
     const results = await session.run(Object.fromEntries(given) as never, names);
     const fetched: Record<string, WireTensor> = {};
@@ -101,16 +97,6 @@ const create = (
   typeof model === 'string'
     ? InferenceSession.create(model, options)
     : InferenceSession.create(model, options);
-
-async function outputNames(
-  model: string | Uint8Array,
-  { extra = {} }: InferenceSession.SessionOptions,
-): Promise<readonly string[]> {
-  const session = await create(model, { graphOptimizationLevel: 'disabled', extra });
-  const names = [...session.outputNames];
-  await session.release();
-  return names;
-}
 
 function describe(session: InferenceSession): SessionInfo {
   const infoOf = (meta: InferenceSession.ValueMetadata): ValueInfo => {
