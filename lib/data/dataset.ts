@@ -4,14 +4,14 @@
  * prefetch, resuming and the rule for damaged files are in stream.ts, once for all of them.
  */
 import { createHash } from 'node:crypto';
-import type { DecodedImage } from '../image/decode.ts';
+import type { DecodedImage, View as FilmView } from '../image/decode.ts';
 import type { LabelState, Observation } from '../text/labels/observations.ts';
 
 export const splitNames = ['train', 'validate', 'test'] as const;
 export type SplitName = (typeof splitNames)[number];
 
-/** How the film was taken; `frontal` where PA or AP is not told, null where nothing is. */
-export type View = 'PA' | 'AP' | 'frontal' | 'lateral' | null;
+/** How the film was taken; FRONTAL where PA or AP is not told, null where nothing is. */
+export type View = FilmView | 'FRONTAL' | null;
 
 export type Labels = Readonly<Record<Observation, LabelState>>;
 
@@ -39,7 +39,10 @@ export interface StudyRecord {
   /** Unique within the dataset. */
   readonly id: string;
   readonly split: SplitName;
-  /** At least one; the one that stands for the study, a frontal view, comes first. */
+  /**
+   * The one that stands for the study, a frontal view, comes first. None only where the source knows
+   * that `report` will throw.
+   */
   readonly images: readonly ImageRecord[];
   /** What the index knows of the content (a report's digest, sizes, labels), for the fingerprint. */
   readonly facts: string;
@@ -107,8 +110,8 @@ export function defineDataset<R extends StudyRecord>(source: Source<R>): Dataset
         view,
         decode: () => source.image(record, index),
       }));
-      if (!first) throw new Error(`${source.name}: study ${id} has no image`);
       const report = await source.report(record);
+      if (!first) throw new Error(`${source.name}: study ${id} has no image`);
       return { ...report, id, split: record.split, view: first.view, images: [first, ...others] };
     },
     close: async () => source.close?.(),
@@ -122,6 +125,14 @@ function fingerprintOf(name: string, records: readonly StudyRecord[]): string {
     hash.update(`${JSON.stringify([id, split, films, facts])}\n`);
   }
   return hash.digest('hex');
+}
+
+const viewOrder: readonly View[] = ['PA', 'AP', 'FRONTAL', null, 'LATERAL'];
+
+/** The film that stands for a study first: by view, PA before all, then by name. */
+export function frontalFirst<I extends ImageRecord>(images: readonly I[]): I[] {
+  const rank = ({ view }: I) => viewOrder.indexOf(view);
+  return images.toSorted((a, b) => rank(a) - rank(b) || compare(a.name, b.name));
 }
 
 /** By UTF-16 code units: the same on every machine, whatever its locale. */

@@ -12,7 +12,16 @@ export function shuffled<T>(
   purpose: string,
 ): T[] {
   return items
-    .map((item) => ({ item, rank: hash('sha256', `${seed}\n${purpose}\n${key(item)}`) }))
+    .map((item) => ({ item, rank: rank(key(item), seed, purpose) }))
     .sort((a, b) => (a.rank < b.rank ? -1 : 1))
     .map(({ item }) => item);
+}
+
+/** A number in [0, 1) that (seed, purpose, key) alone decide. */
+export function fraction(key: string, seed: number, purpose: string): number {
+  return Number.parseInt(rank(key, seed, purpose).slice(0, 12), 16) / 2 ** 48;
+}
+
+function rank(key: string, seed: number, purpose: string): string {
+  return hash('sha256', `${seed}\n${purpose}\n${key}`);
 }

@@ -90,6 +90,7 @@ export async function* streamStudies<T>(
 
   const ahead: Promise<Outcome<T>>[] = [];
   let next = position.done;
+  options.signal?.throwIfAborted();
   try {
     for (const record of order.slice(position.done)) {
       while (ahead.length < prefetch && next < order.length) {
