@@ -1,0 +1,3 @@
+import type { ObservationRules } from '../rules.ts';
+
+export const atelectasis: ObservationRules = { mentions: [/\batelecta\w+/, /\bcollapsed?\b/] };

@@ -1,0 +1,6 @@
+import type { ObservationRules } from '../rules.ts';
+
+export const pleuralEffusion: ObservationRules = {
+  mentions: [/\bpleural fluid\b/, /\beffusions?\b/],
+  unmentions: [/\bpericardial effusions?\b/],
+};

@@ -1,0 +1,10 @@
+import type { ObservationRules } from '../rules.ts';
+
+export const pleuralOther: ObservationRules = {
+  mentions: [
+    /\bpleural thickening\b/,
+    /\bfibrosis\b/,
+    /\bfibrothorax\b/,
+    /\b(?:pleural|pleuro-?) ?(?:parenchymal|pericardial)? ?scar/,
+  ],
+};

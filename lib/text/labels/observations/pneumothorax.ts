@@ -1,0 +1,5 @@
+import type { ObservationRules } from '../rules.ts';
+
+export const pneumothorax: ObservationRules = {
+  mentions: [/\b(?:hydro|hemo)?pneumothora(?:x|ces)\b/],
+};

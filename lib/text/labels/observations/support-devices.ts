@@ -1,0 +1,27 @@
+import type { ObservationRules } from '../rules.ts';
+
+export const supportDevices: ObservationRules = {
+  mentions: [
+    /\bpace(?:r|rs|makers?)\b/,
+    /\blines?\b/,
+    /\bpicc\b/,
+    /\btubes?\b/,
+    /\bvalv(?:es?)\b/,
+    /\bcatheters?\b/,
+    /\bhardware\b/,
+    /\barthroplast\w+/,
+    /\bmarkers?\b/,
+    /\bicd\b/,
+    /\bdefib\w*/,
+    /\bdevices?\b/,
+    /\bdrains?\b/,
+    /\b(?:end)?plates?\b/,
+    /\bscrews?\b/,
+    /\bcannulae?\b/,
+    /\bapparatus\b/,
+    /\bcoils?\b/,
+    /\bsupport\b/,
+    /\bequipment\b/,
+    /\bmediports?\b/,
+  ],
+};
