@@ -25,14 +25,19 @@ const enlarged = String.raw`\b(?:(?<!not (?:\w+ )?)enlarged|enlargement|large|pr
 
 const forward = new RegExp(`${clause}|${verb}|${another}|\\bwith\\b`);
 const hedging = new RegExp(
-  `${clause}|${another}|\\b(?:with(?:out)?|as|suggestive|compatible|consistent|representing)\\b`,
+  `${clause}|${another}|\\b(?:with(?:out)?|as|suggest\\w+|compatible|consistent|representing)\\b`,
 );
-const backward = new RegExp(`${clause}|${verb}|${enlarged}`);
+/** After the only comma, words that end no list: another subject, with a predicate of its own. */
+const anotherSubject = String.raw`^[^,]*, (?![^,]*\b(?:and|or)\b)[^, ]+ [^,]*$`;
+const backward = new RegExp(`${clause}|${verb}|${enlarged}|${anotherSubject}`);
 /** A noun that another one follows, unjoined: the phrase has ended, though its comma was forgotten. */
 const phraseEnd = String.raw`\b(?:heart size|silhouettes?|contours?) (?!and\b|or\b|of\b)`;
 /** "Upper limits of normal" is a heart that is nearly too large; "at the upper limits", not quite. */
 const normal =
-  /(?<!\bupper (?:limits? )?(?:of )?)\bnormal\b|\b(?:at|on|within) the upper limits? (?:of )?normal\b/;
+  /(?<!\bupper (?:limits? )?(?:of )?)\bnormal\b|\b(?:at|on|within) (?:the )?upper limits? (?:of )?normal\b/;
+/** Of two findings, not of two adjectives ("acute or subacute"). */
+const joined =
+  /(?<!\b(?:acute|subacute|chronic|old|new|small|mild|left|right) )\bor\b|\b(?:versus|vs)\b/;
 const near = /[;:,]|(?:\S+ ){3}/;
 
 export const cueRows: readonly CueRow[] = [
@@ -58,8 +63,8 @@ export const cueRows: readonly CueRow[] = [
     side: 'before',
     until: forward,
     cues: anyOf([
-      /\bno\b(?! (?:\w+ )?(?:change|increase|improvement)\b)/,
-      /\b(?:without|negative for|free of|clear of|clearing of|absence of|absent|rather than|resolution of|removal of|history of|exclude|rule out|never|neither|nor)\b/,
+      /\b(?:no|without)\b(?! (?:\w+ ){0,3}?(?:change|increase|improvement)\b)/,
+      /\b(?:negative for|free of|clear of|clearing of|absence of|absent|rather than|resolution of|removal of|history of|exclude|rule out|never|neither|nor)\b/,
       /\bnot (?:\w+ )?(?:see|show|demonstrate|identify|suggest|represent)\b/,
     ]),
   },
@@ -85,15 +90,18 @@ export const cueRows: readonly CueRow[] = [
     state: 'negative',
     side: 'after',
     structures: true,
-    until: new RegExp(`${clause}|${enlarged}`),
-    cues: anyOf([normal, /\b(?:unremarkable|within (?:\w+ )?limits|not (?:\w+ )?enlarged)\b/]),
+    until: new RegExp(`${clause}|${enlarged}|${anotherSubject}`),
+    cues: anyOf([
+      normal,
+      /\b(?:unremarkable|clear|within (?:\w+ )?limits|not (?:\w+ )?enlarged)\b/,
+    ]),
   },
   {
     state: 'uncertain',
     side: 'before',
     until: hedging,
     cues: anyOf([
-      /\b(?:possibl[ey]|probabl[ey]|presumabl[ey]|questionabl[ey]|questions?|questioned|suspect(?:ed)?|suspicious|suspicion|concern(?:ing)? for|worrisome for|suggestion of|maybe|perhaps|differential|consider|favor(?:ed)?)\b/,
+      /\b(?:possibl[ey]|probabl[ey]|presumabl[ey]|questionabl[ey]|questions?|questioned|suspect(?:ed)?|suspicious|suspicion|concern(?:ing)? for|suggesting|suggests?|suggestive of|worrisome for|suggestion of|maybe|perhaps|differential|consider|favor(?:ed)?)\b/,
       /\b(?:may|might|could|would|can)\b/,
     ]),
   },
@@ -107,8 +115,8 @@ export const cueRows: readonly CueRow[] = [
       /\b(?:poorly|incompletely|not well|not clearly) (?:evaluated|visualized|seen|assessed)\b/,
     ]),
   },
-  { state: 'uncertain', side: 'before', until: near, cues: anyOf([/\b(?:or|versus|vs)\b/]) },
-  { state: 'uncertain', side: 'after', until: near, cues: anyOf([/\b(?:or|versus|vs)\b/]) },
+  { state: 'uncertain', side: 'before', until: near, cues: anyOf([joined]) },
+  { state: 'uncertain', side: 'after', until: near, cues: anyOf([joined]) },
   {
     state: 'uncertain',
     side: 'before',
@@ -122,7 +130,7 @@ export const cueRows: readonly CueRow[] = [
     structures: true,
     until: backward,
     cues: anyOf([
-      /\b(?:stable|unchanged|not (?:\w+ )?changed|no (?:\w+ )?change|similar)\b/,
+      /\b(?:stable|unchanged|not (?:\w+ )?changed|no (?:\w+ )?change|similar)(?= (?:configuration|appearance|size|to|in|from|since|with|compared|and)\b|[,;]|$)/,
       /\b(?:is|are|appears?|remains?) (?:\w+ )?(?:stable|unchanged|similar|obscured)\b/,
     ]),
   },

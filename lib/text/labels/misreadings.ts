@@ -14,21 +14,23 @@ export const misreadings: readonly (readonly [Observation, RegExp])[] = [
   ],
   [
     'Cardiomegaly',
-    /\bthe heart (?:size|silhouette)\b[^,;:]* (?:is|are) (?:top normal|not enlarged)\b/,
+    /\bthe heart (?:size|silhouette)\b[^,;:]* (?:is|are) (?:top normal|not enlarged|stable$)/,
   ],
-  // "Of normal size", without a verb, is not seen to belong to what stands before it.
-  ['Enlarged Cardiomediastinum', /\b(?:mediastinum|contours?|silhouettes?) of normal\b/],
+  // "Of normal size" and "within normal limits", without a verb, are not seen to belong to what stands before it.
+  [
+    'Enlarged Cardiomediastinum',
+    /\b(?:mediastinum|contours?|silhouettes?) of normal\b|\bmediastinum within normal\b/,
+  ],
   // In a phrase without a verb, "unremarkable" is not seen to be an adjective.
   ['Enlarged Cardiomediastinum', /^unremarkable [^,;:]*\b(?:mediastin\w+|contours?)\b/],
   // "Stable" hedges one of two joined nouns: "the heart and mediastinal contours are unchanged".
   [
     'Enlarged Cardiomediastinum',
-    /\bheart(?: size)? and (?:cardio)?mediastinal \w+ (?:are|appear) (?:stable|unchanged)\b/,
+    /\bheart and (?:cardio)?mediastinal \w+ (?:are|appear) (?:stable|unchanged)\b/,
   ],
-  ['Enlarged Cardiomediastinum', /\bstable (?:cardiomegaly|heart size)(?: and|,) mediastinal\b/],
   // A plural without a verb is taken for the verb: "no displaced rib | fractures".
-  ['Fracture', /^no (?:\S+ ){1,6}fractures(?! (?:is|are|or|seen|noted)\b)/],
-  ['Consolidation', /^no (?:\S+ ){1,3}consolidations$/],
+  ['Fracture', /^no (?:\S+ ){1,6}(?:fractures|fractures? identified|fractures on\b.*)$/],
+  ['Consolidation', /^no (?:\S+ ){2,3}consolidations$|^no [^.]+, or \S+ air space consolidation$/],
   ['Lung Opacity', /^no (?:\S+ ){1,3}space opacities$/],
   ['Pneumothorax', /^no \w+ effusions or pneumothorax$/],
   // Parts of words.
