@@ -9,36 +9,40 @@ export interface CueRow {
   readonly state: 'negative' | 'uncertain';
   /** Where the cue stands, seen from the mention. */
   readonly side: 'before' | 'after';
-  /** Made by `anyOf`. */
+  /** Only for words that name a structure ("heart size"), not an abnormality. */
+  readonly structures?: true;
   readonly cues: RegExp;
   /** What may not stand between cue and mention. */
   readonly until: RegExp;
-  /** Only for words that name a structure ("heart size"), not an abnormality. */
-  readonly structures?: true;
 }
 
-const clause = String.raw`[;:]|, otherwise|\b(?:but|however|although|though|except|whereas|while|which|because|there (?:is|are|has|have|may))\b`;
-const verb = String.raw`\b(?:is|are|was|were|has|have|had|remains?|appears?|demonstrates?|shows?|seen|noted)\b`;
-/** After a comma, the start of another finding and not the next member of a list. */
-const another = String.raw`, (?:and )?(?:small|mild|minimal|moderate|severe|stable|unchanged|persistent|chronic|old|prior|increas|worsen|improv|heart|cardiac|mediastin|right|left|lungs?|with|suggest|probabl|possibl)`;
-const enlarged = String.raw`\b(?:(?<!not (?:\w+ )?)enlarged|enlargement|large|prominen\w+|widen\w+|tortuous|torturous)\b`;
-
-const forward = new RegExp(`${clause}|${verb}|${another}|\\bwith\\b`);
-const hedging = new RegExp(
-  `${clause}|${another}|\\b(?:with(?:out)?|as|suggest\\w+|compatible|consistent|representing)\\b`,
-);
+const clause =
+  /[;:]|, otherwise\b|\b(?:but|however|although|though|except|whereas|while|which|because|there (?:is|are|has|have|may))\b/;
+const verb = /\b(?:is|are|was|were|has|have|had|remains?|appears?|demonstrates?|shows?)\b/;
+const participle = /\b(?:seen|noted)\b/;
+/** The start of another finding, and not the next member of a list. */
+const another =
+  /(?:,|\band) (?:small|mild|minimal|moderate|severe|stable|unchanged|persistent|chronic|old|prior|increas|worsen|improv|heart|cardiac|mediastin|lungs?|with|suggest|probabl|possibl)|, (?:and )?(?:right|left) /;
 /** After the only comma, words that end no list: another subject, with a predicate of its own. */
-const anotherSubject = String.raw`^[^,]*, (?![^,]*\b(?:and|or)\b)[^, ]+ [^,]*$`;
-const backward = new RegExp(`${clause}|${verb}|${enlarged}|${anotherSubject}`);
+const anotherSubject = /^[^,]*, (?![^,]*\b(?:and|or)\b)[^, ]+ [^,]*$/;
 /** A noun that another one follows, unjoined: the phrase has ended, though its comma was forgotten. */
-const phraseEnd = String.raw`\b(?:heart size|silhouettes?|contours?) (?!and\b|or\b|of\b)`;
+const phraseEnd = /\b(?:heart size|silhouettes?|contours?) (?!and\b|or\b|of\b)/;
+const enlarged =
+  /\b(?:(?<!\bnot (?:\w+ )?)enlarged|enlargement|large|prominen\w+|widen\w+|tortuous)\b/;
+/** Introduces a conclusion, which the hedge of its grounds does not reach. */
+const conclusion = /\b(?:as|suggest\w+|compatible|consistent|representing)\b/;
+
+const forward = anyOf([clause, verb, participle, another, /\bwith\b/]);
+const backward = anyOf([clause, verb, enlarged, anotherSubject]);
+/** The next few words, in the same phrase. */
+const near = /[;:,]|(?:\S+ ){3}/;
+
 /** "Upper limits of normal" is a heart that is nearly too large; "at the upper limits", not quite. */
 const normal =
   /(?<!\bupper (?:limits? )?(?:of )?)\bnormal\b|\b(?:at|on|within) (?:the )?upper limits? (?:of )?normal\b/;
-/** Of two findings, not of two adjectives ("acute or subacute"). */
+/** Between two findings, not two adjectives ("acute or subacute"). */
 const joined =
   /(?<!\b(?:acute|subacute|chronic|old|new|small|mild|left|right) )\bor\b|\b(?:versus|vs)\b/;
-const near = /[;:,]|(?:\S+ ){3}/;
 
 export const cueRows: readonly CueRow[] = [
   {
@@ -47,6 +51,7 @@ export const cueRows: readonly CueRow[] = [
     until: forward,
     cues: anyOf([
       /\b(?:can ?not|could not|difficult to|not|no evidence to) (?:\w+ ){0,2}?(?:excluded?|rule out|ruled out)\b/,
+      // What is not new may be old.
       /\bno (?:definite )?new\b/,
     ]),
   },
@@ -55,7 +60,7 @@ export const cueRows: readonly CueRow[] = [
     side: 'after',
     until: backward,
     cues: anyOf([
-      /\b(?:not|cannot|can not|could not|difficult to) (?:\w+ ){0,3}?(?:excluded?|ruled out)\b/,
+      /\b(?:(?:is|are|was|were) )?(?:not|can ?not|could not|difficult to) (?:\w+ ){0,3}?(?:excluded?|ruled? out)\b/,
     ]),
   },
   {
@@ -63,9 +68,12 @@ export const cueRows: readonly CueRow[] = [
     side: 'before',
     until: forward,
     cues: anyOf([
+      /\bno longer (?:\w+ )?(?:is|are)\b/,
       /\b(?:no|without)\b(?! (?:\w+ ){0,3}?(?:change|increase|improvement)\b)/,
-      /\b(?:negative for|free of|clear of|clearing of|absence of|absent|rather than|resolution of|removal of|history of|exclude|rule out|never|neither|nor)\b/,
-      /\bnot (?:\w+ )?(?:see|show|demonstrate|identify|suggest|represent)\b/,
+      /\b(?:negative for|free of|clear of|clearing of|absence of|absent|rather than|never|neither|nor)\b/,
+      /\b(?:resolution|removal|history) of\b|\b(?:exclude|rule out)\b/,
+      /(?<!\b(?:has|have|is|are|been|not) )\bresolved\b/,
+      /\bnot (?:an?|any)\b|\bnot (?:\w+ )?(?:see|show|demonstrate|identify|suggest|represent)\b/,
     ]),
   },
   {
@@ -73,9 +81,8 @@ export const cueRows: readonly CueRow[] = [
     side: 'after',
     until: backward,
     cues: anyOf([
-      /\b(?:is|are) (?:absent|excluded|ruled out)\b/,
-      /\b(?:(?:is|are|has|have|been|was|were|now|interval) )+(?:\w+ )?(?:resolved|cleared|removed)\b/,
-      /\b(?:is|are) no longer\b/,
+      /\b(?:is|are) (?:absent|excluded|ruled out|no longer)\b/,
+      /\b(?:(?:is|are|has|have|been|was|were|now|interval) ){1,4}(?:(?!not\b)\w+ )?(?:resolved|cleared|removed)\b/,
       /\b(?:is|are|was|were) not (?:\w+ ){0,2}?(?:seen|identified|present|visualized|enlarged|demonstrated)\b/,
     ]),
   },
@@ -83,14 +90,14 @@ export const cueRows: readonly CueRow[] = [
     state: 'negative',
     side: 'before',
     structures: true,
-    until: new RegExp(`${clause}|${verb}|${enlarged}|${phraseEnd}`),
+    until: anyOf([clause, verb, participle, enlarged, phraseEnd]),
     cues: anyOf([normal, /\bunremarkable\b/]),
   },
   {
     state: 'negative',
     side: 'after',
     structures: true,
-    until: new RegExp(`${clause}|${enlarged}|${anotherSubject}`),
+    until: anyOf([clause, enlarged, anotherSubject]),
     cues: anyOf([
       normal,
       /\b(?:unremarkable|clear|within (?:\w+ )?limits|not (?:\w+ )?enlarged)\b/,
@@ -99,10 +106,13 @@ export const cueRows: readonly CueRow[] = [
   {
     state: 'uncertain',
     side: 'before',
-    until: hedging,
+    until: anyOf([clause, another, conclusion, /\bwith(?:out)?\b/]),
     cues: anyOf([
-      /\b(?:possibl[ey]|probabl[ey]|presumabl[ey]|questionabl[ey]|questions?|questioned|suspect(?:ed)?|suspicious|suspicion|concern(?:ing)? for|suggesting|suggests?|suggestive of|worrisome for|suggestion of|maybe|perhaps|differential|consider|favor(?:ed)?)\b/,
-      /\b(?:may|might|could|would|can)\b/,
+      /\b(?:may|might|could|would|can|maybe|perhaps|if any|unlikely|less likely)\b/,
+      /\b(?:possibl[ey]|probabl[ey]|presumabl[ey]|questionabl[ey]|questions?|questioned)\b/,
+      /\b(?:suspect(?:ed)?|suspicious|suspicion|suggestion of|suggesting|suggests?|suggestive of)\b/,
+      /\b(?:concern(?:ing)?|worrisome) for\b|\b(?:differential|consider|favor(?:ed)?)\b/,
+      /\b(?:evaluat(?:e|ion)|assess|correlat(?:e|ion)) (?:\w+ )?(?:for|with)\b/,
     ]),
   },
   {
@@ -110,9 +120,10 @@ export const cueRows: readonly CueRow[] = [
     side: 'after',
     until: backward,
     cues: anyOf([
-      /\b(?:is|are) (?:possible|suspected|questioned|considered)\b/,
+      /\b(?:is|are) (?:possible|suspected|questioned|considered|unlikely|less likely)\b/,
       /\b(?:may|might|could) (?:also )?(?:be present|have this appearance|appear)\b/,
       /\b(?:poorly|incompletely|not well|not clearly) (?:evaluated|visualized|seen|assessed)\b/,
+      /, if any\b/,
     ]),
   },
   { state: 'uncertain', side: 'before', until: near, cues: anyOf([joined]) },
@@ -121,8 +132,8 @@ export const cueRows: readonly CueRow[] = [
     state: 'uncertain',
     side: 'before',
     structures: true,
-    until: new RegExp(`${forward.source}|${enlarged}`),
-    cues: anyOf([/\b(?:stable|unchanged)\b/, /\bborderline\b/]),
+    until: anyOf([forward, enlarged]),
+    cues: anyOf([/\b(?:stable|unchanged|borderline)\b/]),
   },
   {
     state: 'uncertain',

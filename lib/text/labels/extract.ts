@@ -44,14 +44,16 @@ const rules: Readonly<Record<Observation, ObservationRules>> = {
 const mentionKinds = ['mentions', 'signs', 'structures'] as const;
 type MentionKind = (typeof mentionKinds)[number];
 
+const everywhere = (patterns: readonly RegExp[] = []) => new RegExp(anyOf(patterns), 'g');
+
 const patterns = observations.map((observation) => {
-  const { mentions = [], signs = [], structures = [], unmentions = [] } = rules[observation];
+  const { mentions, signs, structures, unmentions } = rules[observation];
   return {
     observation,
-    mentions: anyOf(mentions),
-    signs: anyOf(signs),
-    structures: anyOf(structures),
-    unmentions: anyOf(unmentions),
+    mentions: everywhere(mentions),
+    signs: everywhere(signs),
+    structures: everywhere(structures),
+    unmentions: everywhere(unmentions),
   };
 });
 
@@ -73,7 +75,11 @@ export interface Mention extends Span {
   readonly sentence: string;
 }
 
-/** The state of every observation in a report, or in any part of one. */
+/**
+ * The state of every observation in a report, or in any part of one: positive beats uncertain beats
+ * negative. No Finding is positive where nothing but support devices is positive or uncertain, and
+ * never negative; an empty text says nothing, not even that.
+ */
 export function extractLabels(
   report: string,
   reading: Reading = 'chexpert',
@@ -88,7 +94,7 @@ export function extractLabels(
       labels.Cardiomegaly = stronger(labels.Cardiomegaly, 'uncertain');
     }
   }
-  if (!abnormal) labels['No Finding'] = 'positive';
+  if (!abnormal && report.trim() !== '') labels['No Finding'] = 'positive';
   return labels;
 }
 
@@ -106,12 +112,14 @@ function stronger(a: LabelState, b: LabelState): LabelState {
 /** Every mention of an observation, in the order of the text; `No Finding` as in `rules`. */
 export function* findMentions(report: string, reading: Reading = 'chexpert'): Generator<Mention> {
   for (const sentence of splitSentences(report)) {
+    let cues: readonly Cues[] | undefined;
     for (const { observation, unmentions, ...kinds } of patterns) {
       const none = spans(unmentions, sentence);
       for (const kind of mentionKinds) {
         for (const span of spans(kinds[kind], sentence)) {
           if (none.some((other) => overlap(span, other))) continue;
-          yield { observation, ...span, sentence, state: stateOf(span, sentence, kind) };
+          cues ??= findCues(sentence);
+          yield { observation, ...span, sentence, state: stateOf(span, kind, sentence, cues) };
         }
       }
     }
@@ -123,19 +131,42 @@ export function* findMentions(report: string, reading: Reading = 'chexpert'): Ge
   }
 }
 
-function stateOf(mention: Span, sentence: string, kind: MentionKind): Mention['state'] {
-  const row = cueRows.find(
-    (row) => (kind === 'structures' || !row.structures) && reaches(row, mention, sentence),
-  );
-  return row?.state ?? (kind === 'signs' ? 'uncertain' : 'positive');
+interface Cues {
+  readonly row: CueRow;
+  readonly found: readonly Span[];
 }
 
-function reaches({ cues, side, until }: CueRow, mention: Span, sentence: string): boolean {
-  return spans(cues, sentence).some((cue) =>
-    side === 'before'
-      ? cue.end <= mention.start && !until.test(sentence.slice(cue.end, mention.start))
-      : cue.start >= mention.end && !until.test(sentence.slice(mention.end, cue.start)),
+const cuePatterns = cueRows.map((row) => ({ row, pattern: new RegExp(row.cues, 'g') }));
+
+const findCues = (sentence: string): readonly Cues[] =>
+  cuePatterns.map(({ row, pattern }) => ({ row, found: spans(pattern, sentence) }));
+
+function stateOf(
+  mention: Span,
+  kind: MentionKind,
+  sentence: string,
+  cues: readonly Cues[],
+): Mention['state'] {
+  const decided = cues.find(
+    ({ row, found }) =>
+      (kind === 'structures' || !row.structures) && reaches(row, found, mention, sentence),
   );
+  return decided?.row.state ?? (kind === 'signs' ? 'uncertain' : 'positive');
+}
+
+/** Whether the nearest cue does: what stops it stops those beyond it. */
+function reaches(
+  { side, until }: CueRow,
+  found: readonly Span[],
+  mention: Span,
+  sentence: string,
+): boolean {
+  if (side === 'before') {
+    const cue = found.findLast(({ end }) => end <= mention.start);
+    return cue !== undefined && !until.test(sentence.slice(cue.end, mention.start));
+  }
+  const cue = found.find(({ start }) => start >= mention.end);
+  return cue !== undefined && !until.test(sentence.slice(mention.end, cue.start));
 }
 
 function spans(pattern: RegExp, text: string): readonly Span[] {

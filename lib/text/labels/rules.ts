@@ -17,7 +17,7 @@ export interface ObservationRules {
   readonly unmentions?: readonly RegExp[];
 }
 
-/** One pattern that matches where any of `patterns` does, all places, in lower-case text. */
+/** One pattern that matches where any of `patterns` does; none matches nowhere. */
 export function anyOf(patterns: readonly RegExp[]): RegExp {
-  return new RegExp(patterns.map(({ source }) => `(?:${source})`).join('|') || '(?!)', 'g');
+  return new RegExp(patterns.map(({ source }) => `(?:${source})`).join('|') || '(?!)');
 }

@@ -8,13 +8,12 @@ export function splitSentences(report: string): readonly string[] {
     .replace(/\band\/or\b/g, 'or')
     .replace(/(?<=[a-z])\/(?=[a-z])/g, ' or ')
     .split(boundary)
-    .map((sentence) => sentence.replace(/\s+/g, ' ').trim())
-    .filter((sentence) => sentence !== '');
+    .flatMap((sentence) => sentence.replace(/\s+/g, ' ').trim().match(atMost) ?? []);
 }
 
-/**
- * A full stop but not that of "3.2 cm", "dr. smith" or "a.m."; an empty line; a line that begins with a
- * bullet or a number.
- */
+/** What runs on for longer than any sentence is cut at a space, so that no cue looks far. */
+const atMost = /\S.{0,999}(?!\S)|\S{1,1000}/g;
+
+/** A full stop but not that of "3.2 cm" or "dr. smith"; an empty line; a line that begins an item. */
 const boundary =
-  /(?<!\b(?:dr|mr|mrs|ms|vs|e\.g|i\.e|no))\.(?!\d)|[!?]|\n[ \t]*\n|\n(?=[ \t]*(?:[-*•]|\d{1,2}[.)])[ \t])/;
+  /(?<!\b(?:dr|mr|mrs|ms|vs|e\.g|i\.e))\.(?!\d)|[!?]|\n[ \t]*\n|\n(?=[ \t]*(?:[-*•]|\d{1,2}[.)])[ \t])/;
