@@ -317,12 +317,10 @@ test('a waiting run is cancelled at once, a running one ends unseen, and others 
   await blocking;
 });
 
-const deaths: Readonly<Record<string, (worker: Worker) => unknown>> = {
-  'is ended': (worker) => worker.terminate(),
-  'throws what nobody catches': (worker) => worker.postMessage(null, []),
-};
-for (const [how, kill] of Object.entries(deaths)) {
-  test.serial(`a worker that ${how} fails the run it is at, and is replaced`, async (t) => {
+// Ending a thread from outside while native code runs in it aborts the whole process, so nothing does.
+test.serial(
+  'a worker that throws what nobody catches fails the run it is at, and is replaced',
+  async (t) => {
     let worker: Worker | undefined;
     const onWorker = (made: Worker): Worker => (worker = made);
     process.on('worker', onWorker);
@@ -337,7 +335,7 @@ for (const [how, kill] of Object.entries(deaths)) {
     const orphan = session.run({ ...pair(), x: sum });
     const waiting = session.run(pair(), { fetch: ['sum'] });
     await setImmediate();
-    kill(worker);
+    worker.postMessage(null, []);
     const [, , { fetched }] = await Promise.all([
       refused(t, running, 'UNAVAILABLE', /worker of radscribe-cpu died/),
       refused(t, orphan, 'FAILED_PRECONDITION', /feeds\.x: .*lost when its worker died/),
@@ -346,8 +344,8 @@ for (const [how, kill] of Object.entries(deaths)) {
     t.deepEqual(numbers(fetched['sum']), [6, 8, 10, 12]);
     await t.notThrowsAsync(sum.release());
     t.deepEqual(numbers((await session.run(pair())).fetched['less']), [-4, -4, -4, -4]);
-  });
-}
+  },
+);
 
 test('a failure within the model is an internal error that names feeds and dtypes', async (t) => {
   const indices = input('indices', 'int64', ['n']);
