@@ -38,6 +38,11 @@ export interface PhantomPlan {
   readonly report: WrittenReport;
 }
 
+/** Names a study without saying anything of it. */
+export function studyId({ seed }: PhantomOptions, index: number): string {
+  return `phantom-${seed}-${index}`;
+}
+
 /** Decides study `index`: who it is, what is found and what is written. Costs microseconds. */
 export function planStudy(options: PhantomOptions, index: number): PhantomPlan {
   const random = Random.of(options.seed, index);

@@ -1,7 +1,7 @@
 import type { Planes } from './film.ts';
 import type { Finding } from './findings.ts';
 import type { Random } from './random.ts';
-import { curve, ellipse, type Layer, offset, type Point, polyline, smooth } from './svg.ts';
+import { ellipse, type Layer, offset, type Point, polyline, smooth } from './svg.ts';
 
 /** Two parallel cortices and what lies between; the lower edge of a rib is the denser. */
 export function drawBand(
