@@ -2,12 +2,12 @@ import type { ObservationRules } from '../rules.ts';
 
 export const lungLesion: ObservationRules = {
   mentions: [
-    /\bmass(?:es|-like)?\b/,
-    /\bnodul(?:ar (?:density|densities|opacity|opacities|opacification)|es?)\b/,
+    /\bmass(?:es|-?like)?\b/,
+    /\bnodular (?:densit(?:y|ies)|opacit(?:y|ies)|opacification)\b/,
     /\b(?:micro)?nodules?\b/,
     /\blump/,
     /\bcavitary lesions?\b/,
-    /\w*carcinoma/,
+    /carcinoma/,
     /\bneoplasms?\b/,
     /\btumors?\b/,
   ],
