@@ -59,6 +59,19 @@ export function multiplyDims(a: Dim, b: Dim): Dim {
 /** The number of elements of a shape; 1 for a scalar. */
 export const sizeOf = (shape: Shape): Dim => shape.reduce<Dim>(multiplyDims, 1);
 
+/** The number a dimension stands for; undefined where a symbol is not given. */
+export function evaluateDim(
+  dim: Dim,
+  symbols: Readonly<Record<string, number>>,
+): number | undefined {
+  let sum = 0;
+  for (const [monomial, coefficient] of parse(dim)) {
+    const factors = monomial.split('*').filter(Boolean);
+    sum += factors.reduce((product, name) => product * (symbols[name] ?? Number.NaN), coefficient);
+  }
+  return Number.isNaN(sum) ? undefined : sum;
+}
+
 export const isStatic = (shape: Shape): shape is readonly number[] =>
   shape.every((dim) => typeof dim === 'number');
 

@@ -17,6 +17,35 @@ export interface DenseNetConfig {
 
 const kaimingFanIn = (fanIn: number) => normal(Math.sqrt(2 / fanIn));
 
+const conv = (scope: Scope, name: string, x: Value, outputs: number, kernel: number): Value =>
+  convolution(scope, name, x, outputs, {
+    kernel,
+    padding: (kernel - 1) / 2,
+    initializer: kaimingFanIn,
+  });
+
+const activate = (scope: Scope, name: string, x: Value, training?: Training): Value =>
+  o.Relu(batchNorm(scope, name, x, training));
+
+/** Every layer adds `growth` channels to x [batch, channels, H, W] and sees all those before it. */
+export function denseBlock(
+  scope: Scope,
+  x: Value,
+  layers: number,
+  { growth, bottleneck }: Pick<DenseNetConfig, 'growth' | 'bottleneck'>,
+  training?: Training,
+): Value {
+  let seen = x;
+  for (let number = 1; number <= layers; number++) {
+    const layer = scope.scope(`denselayer${number}`);
+    const normed = activate(layer, 'norm1', seen, training);
+    const narrow = conv(layer, 'conv1', normed, bottleneck * growth, 1);
+    const added = conv(layer, 'conv2', activate(layer, 'norm2', narrow, training), growth, 3);
+    seen = o.Concat([seen, added], 1);
+  }
+  return seen;
+}
+
 /**
  * DenseNet (Huang et al. 2017), parameters named as in torchvision; CheXNet is DenseNet121. image
  * [batch, 3, H, W] -> features after the last norm and ReLU, [batch, channels, H/32, W/32].
@@ -28,42 +57,20 @@ export function denseNet(
   training?: Training,
 ): Value {
   const scope = root.scope('features');
-  const conv = (within: Scope, name: string, x: Value, outputs: number, kernel: number): Value =>
-    convolution(within, name, x, outputs, {
-      kernel,
-      padding: (kernel - 1) / 2,
-      initializer: kaimingFanIn,
-    });
-  const activate = (within: Scope, name: string, x: Value): Value =>
-    o.Relu(batchNorm(within, name, x, training));
-
   const stem = convolution(scope, 'conv0', image, config.initial, {
     kernel: 7,
     stride: 2,
     padding: 3,
     initializer: kaimingFanIn,
   });
-  let x = o.MaxPool(activate(scope, 'norm0', stem), [3, 3], [2, 2], [1, 1, 1, 1]);
+  let x = o.MaxPool(activate(scope, 'norm0', stem, training), [3, 3], [2, 2], [1, 1, 1, 1]);
   config.blocks.forEach((layers, index) => {
-    const block = scope.scope(`denseblock${index + 1}`);
-    for (let layer = 1; layer <= layers; layer++) {
-      const within = block.scope(`denselayer${layer}`);
-      const narrow = conv(
-        within,
-        'conv1',
-        activate(within, 'norm1', x),
-        config.bottleneck * config.growth,
-        1,
-      );
-      x = o.Concat(
-        [x, conv(within, 'conv2', activate(within, 'norm2', narrow), config.growth, 3)],
-        1,
-      );
-    }
+    x = denseBlock(scope.scope(`denseblock${index + 1}`), x, layers, config, training);
     if (index === config.blocks.length - 1) return;
     const transition = scope.scope(`transition${index + 1}`);
     const half = Math.floor(Number(x.shape[1]) / 2);
-    x = o.AveragePool(conv(transition, 'conv', activate(transition, 'norm', x), half, 1), [2, 2]);
+    const normed = activate(transition, 'norm', x, training);
+    x = o.AveragePool(conv(transition, 'conv', normed, half, 1), [2, 2]);
   });
-  return activate(scope, `norm${config.blocks.length + 1}`, x);
+  return activate(scope, `norm${config.blocks.length + 1}`, x, training);
 }

@@ -48,6 +48,20 @@ function bottleneck(
   return o.Relu(o.Add(third, shortcut));
 }
 
+/** `blocks` bottleneck blocks, of which the first has the stride; gives 4 * width channels. */
+export function residualStage(
+  scope: Scope,
+  x: Value,
+  { blocks, width, stride }: { blocks: number; width: number; stride: number },
+  training?: Training,
+): Value {
+  let y = x;
+  for (let block = 0; block < blocks; block++) {
+    y = bottleneck(scope.scope(String(block)), y, width, block === 0 ? stride : 1, training);
+  }
+  return y;
+}
+
 /**
  * ResNet with bottleneck blocks (He et al. 2016), parameters named as in torchvision; ResNet101 has
  * layers 3, 4, 23, 3. image [batch, 3, H, W] -> layer4's output [batch, 32 * width, H/32, W/32].
@@ -67,11 +81,8 @@ export function resNet(
   const normed = o.Relu(batchNorm(scope, 'bn1', stem, training));
   let x = o.MaxPool(normed, [3, 3], [2, 2], [1, 1, 1, 1]);
   config.layers.forEach((blocks, stage) => {
-    const layer = scope.scope(`layer${stage + 1}`);
-    for (let block = 0; block < blocks; block++) {
-      const stride = stage > 0 && block === 0 ? 2 : 1;
-      x = bottleneck(layer.scope(String(block)), x, config.width * 2 ** stage, stride, training);
-    }
+    const shape = { blocks, width: config.width * 2 ** stage, stride: stage > 0 ? 2 : 1 };
+    x = residualStage(scope.scope(`layer${stage + 1}`), x, shape, training);
   });
   return x;
 }

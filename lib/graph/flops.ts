@@ -1,0 +1,44 @@
+import { type Dim, evaluateDim } from './dim.ts';
+import { type Graph, GraphError, type Node, bodiesOf, scopeOf, sortNodes } from './value.ts';
+
+/**
+ * Floating-point operations of one run, counting a multiplication and an addition as two, and only of
+ * what dominates: matrix products and convolutions. `symbols` gives the symbolic dimensions, `trips` of
+ * a Loop among them. Throws GraphError for a symbol that is not given.
+ */
+export function flopsOf(graph: Graph, symbols: Readonly<Record<string, number>> = {}): number {
+  const nodes = sortNodes(graph.outputs.map(({ value }) => value));
+  return total(nodes, symbols);
+}
+
+const total = (nodes: readonly Node[], symbols: Readonly<Record<string, number>>): number =>
+  nodes.reduce((sum, node) => sum + flopsOfNode(node, symbols), 0);
+
+function flopsOfNode(node: Node, symbols: Readonly<Record<string, number>>): number {
+  const count = (dim: Dim = 1): number => {
+    const value = evaluateDim(dim, symbols);
+    if (value === undefined) throw new GraphError(`${node.op}: the size of ${dim} is not given`);
+    return value;
+  };
+  const elements = (shape: readonly Dim[] = []): number =>
+    shape.reduce<number>((product, dim) => product * count(dim), 1);
+  const [x, w] = node.inputs.map(({ shape }) => shape);
+  const y = node.outputs[0]?.shape;
+  switch (node.op) {
+    case 'MatMul':
+      return 2 * elements(y) * count(x?.at(-1));
+    case 'Gemm':
+      return 2 * elements(y) * count(x?.at((node as Node<'Gemm'>).attributes.transA ? 0 : 1));
+    case 'Conv':
+      return 2 * elements(y) * elements(w?.slice(1));
+    case 'ConvTranspose':
+      // Every element of the input meets every position of its channel's kernels.
+      return 2 * elements(x) * elements(w?.slice(1));
+    default: {
+      // What a body captures belongs to the graph around it and is counted there, once.
+      const bodies = bodiesOf(node).map(([, body]) => total(scopeOf(body).nodes, symbols));
+      const trips = node.op === 'Loop' ? count((node as Node<'Loop'>).attributes.trips) : 1;
+      return trips * Math.max(0, ...bodies);
+    }
+  }
+}
