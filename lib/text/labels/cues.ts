@@ -122,7 +122,7 @@ export const cueRows: readonly CueRow[] = [
     cues: anyOf([
       /\b(?:is|are) (?:possible|suspected|questioned|considered|unlikely|less likely)\b/,
       /\b(?:may|might|could) (?:also )?(?:be present|have this appearance|appear)\b/,
-      /\b(?:poorly|incompletely|not well|not clearly) (?:evaluated|visualized|seen|assessed)\b/,
+      /\b(?:(?:is|are|was|were) )?(?:poorly|incompletely|not well|not clearly) (?:evaluated|visualized|seen|assessed)\b/,
       /, if any\b/,
     ]),
   },

@@ -15,7 +15,7 @@ export const supportDevices: ObservationRules = {
     /\bdefib\w*/,
     /\bdevices?\b/,
     /\bdrains?\b/,
-    /\b(?:end)?plates?\b/,
+    /\bplates?\b/,
     /\bscrews?\b/,
     /\bcannulae?\b/,
     /\bapparatus\b/,
