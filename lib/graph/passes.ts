@@ -4,7 +4,7 @@ import { type Shape, sameShape } from './dim.ts';
 import { fold } from './fold.ts';
 import { broadcastShapes } from './ops/row.ts';
 import { rewrite } from './rewrite.ts';
-import { type Graph, type Node, type Value, constantData } from './value.ts';
+import { type Graph, type Node, type Value, constantData, constantOf } from './value.ts';
 
 type Rule = (node: Node, inputs: readonly Value[]) => readonly Value[] | undefined;
 
@@ -97,6 +97,24 @@ const joinScales: Rule = (node, [a, b]) => {
   return s.shape.length === 0 ? [o.Mul(inner, o.Mul(s, t))] : undefined;
 };
 
+/**
+ * ONNX Runtime steps through [1024,256,1,1] with a scalar [] one element at a time, and with a scalar
+ * [1,1,1,1] in one sweep (0.05 ms against 2 ms for a 1x1 kernel of ResNet101).
+ */
+const widenScalars: Rule = (node, inputs) => {
+  const shape = node.outputs[0]?.shape ?? [];
+  if (!broadcasting.has(node.op) || shape.length < 2 || shape.at(-1) !== 1) return undefined;
+  if (!inputs.some((value) => value.shape.length === 0)) return undefined;
+  const ones = shape.map(() => 1);
+  const wide = inputs.map((value) => (value.shape.length === 0 ? widen(value, ones) : value));
+  return apply<OpName>(node.op, wide, node.attributes);
+};
+
+function widen(value: Value, shape: readonly number[]): Value {
+  const known = scalarOf(value);
+  return known === undefined ? o.Reshape(value, shape) : constantOf([known], value.dtype, shape);
+}
+
 /** Common-subexpression elimination: equal operator, attributes and inputs give one node. */
 function shareEqualNodes(): Rule {
   const ids = new Map<Value, string>();
@@ -146,5 +164,5 @@ export function optimize(graph: Graph): Graph {
   const simplify = firstOf([fold, dropNeutral, mergePairs, skipExpand, joinScales]);
   // Twice, because a rule sees the nodes that another one made only on the next walk.
   const simple = rewrite(rewrite(graph, simplify), simplify);
-  return rewrite(simple, shareEqualNodes());
+  return rewrite(rewrite(simple, widenScalars), shareEqualNodes());
 }

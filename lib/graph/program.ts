@@ -161,7 +161,8 @@ function trainingStep(
   const { loss, metrics, gradients: scaled, buffers: nextBuffers } = accumulate(options, context);
   const inverse = o.Reciprocal(lossScale);
   const gradients = scaled.map((gradient) => o.Mul(gradient, inverse));
-  const gradientNorm = globalNorm(gradients);
+  // Of the scaled ones, which are at hand: a pass over all parameters less.
+  const gradientNorm = o.Mul(globalNorm(scaled), inverse);
   // A sum of squares is finite only if every gradient is (or overflows, which must not be applied).
   const finite = o.Not(o.Or(o.IsNaN(gradientNorm), o.IsInf(gradientNorm)));
 

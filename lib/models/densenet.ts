@@ -1,6 +1,6 @@
 import { o } from '../graph/build.ts';
 import type { Value } from '../graph/value.ts';
-import { batchNorm, convolution } from './layers.ts';
+import { type ConvolutionOptions, batchNorm, convolution, convolutionNorm } from './layers.ts';
 import type { Training } from './mode.ts';
 import { type Scope, normal } from './parameters.ts';
 
@@ -24,6 +24,19 @@ const conv = (scope: Scope, name: string, x: Value, outputs: number, kernel: num
     initializer: kaimingFanIn,
   });
 
+/** A convolution, the norm after it, and its ReLU. */
+const convActivate = (
+  scope: Scope,
+  names: { readonly convolution: string; readonly norm: string },
+  x: Value,
+  outputs: number,
+  options: Omit<ConvolutionOptions, 'initializer'>,
+  training?: Training,
+): Value => {
+  const all = { ...options, initializer: kaimingFanIn };
+  return o.Relu(convolutionNorm(scope, names, x, outputs, all, training));
+};
+
 const activate = (scope: Scope, name: string, x: Value, training?: Training): Value =>
   o.Relu(batchNorm(scope, name, x, training));
 
@@ -39,8 +52,9 @@ export function denseBlock(
   for (let number = 1; number <= layers; number++) {
     const layer = scope.scope(`denselayer${number}`);
     const normed = activate(layer, 'norm1', seen, training);
-    const narrow = conv(layer, 'conv1', normed, bottleneck * growth, 1);
-    const added = conv(layer, 'conv2', activate(layer, 'norm2', narrow, training), growth, 3);
+    const names = { convolution: 'conv1', norm: 'norm2' };
+    const narrow = convActivate(layer, names, normed, bottleneck * growth, { kernel: 1 }, training);
+    const added = conv(layer, 'conv2', narrow, growth, 3);
     seen = o.Concat([seen, added], 1);
   }
   return seen;
@@ -57,13 +71,10 @@ export function denseNet(
   training?: Training,
 ): Value {
   const scope = root.scope('features');
-  const stem = convolution(scope, 'conv0', image, config.initial, {
-    kernel: 7,
-    stride: 2,
-    padding: 3,
-    initializer: kaimingFanIn,
-  });
-  let x = o.MaxPool(activate(scope, 'norm0', stem, training), [3, 3], [2, 2], [1, 1, 1, 1]);
+  const names = { convolution: 'conv0', norm: 'norm0' };
+  const options = { kernel: 7, stride: 2, padding: 3 };
+  const stem = convActivate(scope, names, image, config.initial, options, training);
+  let x = o.MaxPool(stem, [3, 3], [2, 2], [1, 1, 1, 1]);
   config.blocks.forEach((layers, index) => {
     x = denseBlock(scope.scope(`denseblock${index + 1}`), x, layers, config, training);
     if (index === config.blocks.length - 1) return;

@@ -35,48 +35,89 @@ export function layerNorm(scope: Scope, name: string, x: Value, epsilon: number)
   );
 }
 
-/** Convolution without bias, kernel k x k, as torch.nn.Conv2d. */
-export function convolution(
+export interface ConvolutionOptions {
+  readonly kernel: number;
+  readonly stride?: number;
+  readonly padding?: number;
+  readonly initializer: (fanIn: number, fanOut: number) => Initializer;
+}
+
+function convolutionKernel(
   scope: Scope,
   name: string,
   x: Value,
   outputs: number,
-  {
-    kernel,
-    stride = 1,
-    padding = 0,
-    initializer,
-  }: {
-    kernel: number;
-    stride?: number;
-    padding?: number;
-    initializer: (fanIn: number, fanOut: number) => Initializer;
-  },
+  { kernel, initializer }: ConvolutionOptions,
 ): Value {
   const inputs = Number(x.shape[1]);
   const area = kernel * kernel;
-  const shape = [outputs, inputs, kernel, kernel];
   const start = initializer(inputs * area, outputs * area);
-  return o.Conv(x, scope.scope(name).parameter('weight', shape, start), undefined, {
+  return scope.scope(name).parameter('weight', [outputs, inputs, kernel, kernel], start);
+}
+
+const window = ({ stride = 1, padding = 0 }: ConvolutionOptions) =>
+  ({
     strides: [stride, stride],
     pads: [padding, padding, padding, padding],
-  });
+  }) as const;
+
+/** Convolution without bias, kernel k x k, as torch.nn.Conv2d. */
+export const convolution = (
+  scope: Scope,
+  name: string,
+  x: Value,
+  outputs: number,
+  options: ConvolutionOptions,
+): Value =>
+  o.Conv(x, convolutionKernel(scope, name, x, outputs, options), undefined, window(options));
+
+const batchNormEpsilon = 1e-5;
+
+function normParameters(scope: Scope, name: string, channels: number) {
+  const layer = scope.scope(name);
+  return {
+    scale: layer.parameter('weight', [channels], ones),
+    bias: layer.parameter('bias', [channels], zeros),
+    runningMean: layer.buffer('running_mean', [channels], zeros),
+    runningVariance: layer.buffer('running_var', [channels], ones),
+  };
 }
 
 /** `{name}.{weight,bias,running_mean,running_var}`, as torch.nn.BatchNorm2d. */
 export function batchNorm(scope: Scope, name: string, x: Value, training?: Training): Value {
-  const layer = scope.scope(name);
-  const channels = [Number(x.shape[1])];
-  const scale = layer.parameter('weight', channels, ones);
-  const bias = layer.parameter('bias', channels, zeros);
-  const runningMean = layer.buffer('running_mean', channels, zeros);
-  const runningVariance = layer.buffer('running_var', channels, ones);
-  if (!training?.buffers) return o.BatchNormalization(x, scale, bias, runningMean, runningVariance);
-  const result = batchNormTraining(x, { scale, bias, runningMean, runningVariance });
+  const norm = normParameters(scope, name, Number(x.shape[1]));
+  const { scale, bias, runningMean, runningVariance } = norm;
+  if (!training?.buffers) {
+    return o.BatchNormalization(x, scale, bias, runningMean, runningVariance, batchNormEpsilon);
+  }
+  const result = batchNormTraining(x, norm, { epsilon: batchNormEpsilon });
   training.buffers
     .set(runningMean, result.runningMean)
     .set(runningVariance, result.runningVariance);
   return result.y;
+}
+
+/**
+ * A convolution and the batch normalisation after it. With running statistics the norm is a factor and
+ * an offset of the kernel: serving and training then make no pass over the picture for it.
+ */
+export function convolutionNorm(
+  scope: Scope,
+  names: { readonly convolution: string; readonly norm: string },
+  x: Value,
+  outputs: number,
+  options: ConvolutionOptions,
+  training?: Training,
+): Value {
+  if (training?.buffers) {
+    const y = convolution(scope, names.convolution, x, outputs, options);
+    return batchNorm(scope, names.norm, y, training);
+  }
+  const kernel = convolutionKernel(scope, names.convolution, x, outputs, options);
+  const { scale, bias, runningMean, runningVariance } = normParameters(scope, names.norm, outputs);
+  const factor = o.Mul(scale, o.Reciprocal(o.Sqrt(o.Add(runningVariance, batchNormEpsilon))));
+  const offset = o.Sub(bias, o.Mul(runningMean, factor));
+  return o.Conv(x, o.Mul(kernel, o.Unsqueeze(factor, [1, 2, 3])), offset, window(options));
 }
 
 /** [batch, length, heads * size] -> [batch, heads, length, size] */

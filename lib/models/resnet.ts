@@ -1,6 +1,6 @@
 import { o } from '../graph/build.ts';
 import type { Value } from '../graph/value.ts';
-import { batchNorm, convolution } from './layers.ts';
+import { convolutionNorm } from './layers.ts';
 import type { Training } from './mode.ts';
 import { type Scope, normal } from './parameters.ts';
 
@@ -30,13 +30,10 @@ function bottleneck(
     kernel: number,
     step = 1,
   ): Value => {
-    const y = convolution(scope, conv, input, outputs, {
-      kernel,
-      stride: step,
-      padding: (kernel - 1) / 2,
-      initializer: kaimingFanOut,
-    });
-    return batchNorm(scope, bn, y, training);
+    const names = { convolution: conv, norm: bn };
+    const padding = (kernel - 1) / 2;
+    const options = { kernel, stride: step, padding, initializer: kaimingFanOut };
+    return convolutionNorm(scope, names, input, outputs, options, training);
   };
   const first = o.Relu(normConv('conv1', 'bn1', x, width, 1));
   const second = o.Relu(normConv('conv2', 'bn2', first, width, 3, stride));
@@ -72,14 +69,15 @@ export function resNet(
   config: ResNetConfig,
   training?: Training,
 ): Value {
-  const stem = convolution(scope, 'conv1', image, config.width, {
-    kernel: 7,
-    stride: 2,
-    padding: 3,
-    initializer: kaimingFanOut,
-  });
-  const normed = o.Relu(batchNorm(scope, 'bn1', stem, training));
-  let x = o.MaxPool(normed, [3, 3], [2, 2], [1, 1, 1, 1]);
+  const stem = convolutionNorm(
+    scope,
+    { convolution: 'conv1', norm: 'bn1' },
+    image,
+    config.width,
+    { kernel: 7, stride: 2, padding: 3, initializer: kaimingFanOut },
+    training,
+  );
+  let x = o.MaxPool(o.Relu(stem), [3, 3], [2, 2], [1, 1, 1, 1]);
   config.layers.forEach((blocks, stage) => {
     const shape = { blocks, width: config.width * 2 ** stage, stride: stage > 0 ? 2 : 1 };
     x = residualStage(scope.scope(`layer${stage + 1}`), x, shape, training);

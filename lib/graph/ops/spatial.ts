@@ -78,37 +78,86 @@ function convInputVjp(o: Builder, g: Value, x: Value, w: Value, window: Window):
 }
 
 /**
- * Cotangent of a convolution's kernel. A matrix product per kernel position over strided slices of
- * the input (71 GFLOP/s against 20 for a convolution over swapped axes), except for large kernels on
- * few channels, the stem, where the products would be thin and the swapped convolution is right.
+ * Cotangent of a convolution's kernel. At stride 1 the side with fewer channels is laid out once for
+ * every kernel position, and one matrix product does them all; with strides it is one product per
+ * position over strided slices of the input. Large kernels on few channels, the stem, would make thin
+ * products: there a convolution over swapped axes is right.
  */
 function convKernelVjp(o: Builder, g: Value, x: Value, w: Value, window: Window): Value {
   const { strides, pads } = window;
   const kernel = spatial(w);
-  const [top, left, bottom, right] = pads;
-  const padded = pads.some((pad) => pad !== 0)
-    ? o.Pad(x, [0, 0, top, left, 0, 0, bottom, right])
-    : x;
   if (kernel[0] * kernel[1] > 9) {
     const swapped = [1, 0, 2, 3];
-    const product = o.Conv(o.Transpose(padded, swapped), o.Transpose(g, swapped), undefined, {
-      dilations: strides,
-    });
+    const product = o.Conv(
+      o.Transpose(padded(o, x, pads), swapped),
+      o.Transpose(g, swapped),
+      undefined,
+      { dilations: strides },
+    );
     return o.Transpose(o.Slice(product, [0, 0], [...kernel], [2, 3]), swapped);
   }
+  if (isPointwise(kernel, window)) return o.Reshape(sumOfProducts(o, g, x), w.shape);
+  const same = spatial(x).every((size, axis) => size === spatial(g)[axis]);
+  return strides.every((stride) => stride === 1) && same
+    ? shiftedKernelVjp(o, g, x, w, pads)
+    : slicedKernelVjp(o, g, x, w, window);
+}
+
+const padded = (o: Builder, x: Value, [top, left, bottom, right]: Window['pads']): Value =>
+  top + left + bottom + right === 0 ? x : o.Pad(x, [0, 0, top, left, 0, 0, bottom, right]);
+
+/** Over batch and pixels: a [N,A,...], b [N,B,...] -> [A,B]. */
+const sumOfProducts = (o: Builder, a: Value, b: Value): Value =>
+  o.ReduceSum(
+    o.MatMul(flattenPixels(o, a), o.Transpose(flattenPixels(o, b), [0, 2, 1])),
+    [0],
+    false,
+  );
+
+/** Copies of x [N,C,H,W] shifted to each kernel position, [N, positions * C, H, W]. */
+function shifts(o: Builder, x: Value, kernel: Pair, pads: Window['pads']): Value {
+  const wide = padded(o, x, pads);
+  const [height, width] = spatial(x);
+  const copies: Value[] = [];
+  for (let i = 0; i < kernel[0]; i++) {
+    for (let j = 0; j < kernel[1]; j++) {
+      copies.push(o.Slice(wide, [i, j], [i + height, j + width], [2, 3]));
+    }
+  }
+  return o.Concat(copies, 1);
+}
+
+/** Stride 1 and an output of the input's size: kernel position (i,j) pairs g with x moved by it. */
+function shiftedKernelVjp(o: Builder, g: Value, x: Value, w: Value, pads: Window['pads']): Value {
+  const kernel = spatial(w);
+  const [outputs = 1, inputs = 1] = w.shape.map(Number);
+  if (inputs <= outputs) {
+    const product = sumOfProducts(o, g, shifts(o, x, kernel, pads));
+    return o.Transpose(o.Reshape(product, [outputs, ...kernel, inputs]), [0, 3, 1, 2]);
+  }
+  // Moving g the other way pairs the same pixels; its positions come in reverse order.
+  const [top, left] = pads;
+  const [up, back] = [kernel[0] - 1 - top, kernel[1] - 1 - left];
+  const product = sumOfProducts(o, shifts(o, g, kernel, [up, back, top, left]), x);
+  const positions = o.Reshape(product, [kernel[0] * kernel[1], outputs, inputs]);
+  const ordered = o.Slice(positions, [-1], [-Infinity], [0], [-1]);
+  return o.Reshape(o.Transpose(ordered, [1, 2, 0]), w.shape);
+}
+
+function slicedKernelVjp(o: Builder, g: Value, x: Value, w: Value, window: Window): Value {
+  const kernel = spatial(w);
+  const { strides, pads } = window;
+  const wide = padded(o, x, pads);
   const [rows, columns] = spatial(g);
-  const gPixels = flattenPixels(o, g);
   const products: Value[] = [];
   for (let i = 0; i < kernel[0]; i++) {
     for (let j = 0; j < kernel[1]; j++) {
       const ends = [i + strides[0] * (rows - 1) + 1, j + strides[1] * (columns - 1) + 1];
-      const seen = o.Slice(padded, [i, j], ends, [2, 3], [...strides]);
-      const product = o.MatMul(gPixels, o.Transpose(flattenPixels(o, seen), [0, 2, 1]));
-      products.push(o.Unsqueeze(o.ReduceSum(product, [0], false), [2]));
+      const seen = o.Slice(wide, [i, j], ends, [2, 3], [...strides]);
+      products.push(o.Unsqueeze(sumOfProducts(o, g, seen), [2]));
     }
   }
-  const [first] = products;
-  return o.Reshape(products.length === 1 && first ? first : o.Concat(products, 2), w.shape);
+  return o.Reshape(products.length === 1 ? products[0]! : o.Concat(products, 2), w.shape);
 }
 
 /** Adds the spatial axes to a per-channel vector: [C] -> [C,1,1]. */
