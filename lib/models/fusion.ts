@@ -69,8 +69,9 @@ function embedImage(
   return bertEmbeddingNorm(scope, o.Add(o.Add(projected, grid), o.Gather(segment, one(0))));
 }
 
-/** 1 where a query of the joint stream may see a key, [length, length]; `image` tokens come first. */
-function visibility(joint: Value, image: number, mode: Exclude<MaskMode, 'full'>): Value {
+/** True where a query of the joint stream may see a key, [length, length]; `visual` comes first. */
+function visibility(joint: Value, visual: Value, mode: Exclude<MaskMode, 'full'>): Value {
+  const image = o.elementCount(visual, [1]);
   const index = positions(joint);
   const [query, key] = [o.Unsqueeze(index, [1]), o.Unsqueeze(index, [0])];
   const isImage = (position: Value): Value => o.Less(position, image);
@@ -104,24 +105,21 @@ export function fusionEncoder(
   }
   const cls = special(scope, config.cls, image, config);
   const sep = special(scope, config.sep, image, config);
-  const joint = drop.apply(o.Concat([cls, image, sep, text], 1));
+  const visual = o.Concat([cls, image, sep], 1);
+  const joint = drop.apply(o.Concat([visual, text], 1));
 
-  const visible = o.Concat([onesLike(image, 2), o.Cast(inputs.textMask, 'float32')], 1);
+  const visible = o.Concat([onesLike(visual), o.Cast(inputs.textMask, 'float32')], 1);
   const memoryBias = o.Unsqueeze(maskBias(visible), [1, 2]);
-  const imagePart = Number(image.shape[1]) + 2;
   const bias =
     maskMode === 'full'
       ? memoryBias
       : o.Add(
           memoryBias,
-          o.Where(visibility(joint, imagePart, maskMode), scalar(0, 'float32'), -30000),
+          o.Where(visibility(joint, visual, maskMode), scalar(0, 'float32'), -30000),
         );
   return { hidden: bertLayers(scope, joint, config, bias, drop), memoryBias };
 }
 
-/** Ones [batch, length + extra] for `x` [batch, length, ...]. */
-function onesLike(x: Value, extra: number): Value {
-  const first = o.Squeeze(o.Slice(x, [0], [1], [2]), [2]);
-  const row = o.full([1, Number(x.shape[1]) + extra], 1, 'float32');
-  return o.Add(row, o.Mul(o.Slice(first, [0], [1], [1]), 0));
-}
+/** Ones [batch, length] for `x` [batch, length, ...]. */
+const onesLike = (x: Value): Value =>
+  o.ExpandLike(scalar(1, 'float32'), o.Squeeze(o.Slice(x, [0], [1], [2]), [2]));

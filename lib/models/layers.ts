@@ -160,7 +160,7 @@ export function attend(
  * What a mask adds to attention scores: 0 where `mask` is 1, a number that softmax turns into exactly 0
  * where it is 0. It must survive float16, whose range ends at 65504.
  */
-export const maskBias = (mask: Value): Value => o.Mul(o.Sub(1, o.Cast(mask, 'float32')), -30000);
+export const maskBias = (mask: Value): Value => o.Mul(o.Sub(o.Cast(mask, 'float32'), 1), 30000);
 
 /** Learned rows for positions 0 .. length-1, [length, width], where `x` is [batch, length, ...]. */
 export const positionRows = (table: Value, x: Value): Value => o.Gather(table, positions(x));

@@ -4,13 +4,11 @@ import { type Value, GraphError, parameter } from '../graph/value.ts';
 export type Initializer =
   | { readonly kind: 'constant'; readonly value: number }
   | { readonly kind: 'normal'; readonly std: number; readonly zeroRow?: number }
-  | { readonly kind: 'truncatedNormal'; readonly std: number }
   | { readonly kind: 'uniform'; readonly bound: number };
 
 export const zeros: Initializer = { kind: 'constant', value: 0 };
 export const ones: Initializer = { kind: 'constant', value: 1 };
 export const normal = (std: number): Initializer => ({ kind: 'normal', std });
-export const truncatedNormal = (std: number): Initializer => ({ kind: 'truncatedNormal', std });
 /** PyTorch's default for a linear layer: uniform within 1/sqrt(fan in). */
 export const torchLinear = (fanIn: number): Initializer => ({
   kind: 'uniform',
