@@ -14,6 +14,7 @@ export type ErrorCode =
   | 'DEADLINE_EXCEEDED'
   | 'CANCELLED'
   | 'UNAVAILABLE'
+  | 'UNAUTHENTICATED'
   | 'DATA_LOSS'
   | 'UNIMPLEMENTED'
   | 'INTERNAL';
