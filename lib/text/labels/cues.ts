@@ -23,8 +23,8 @@ const participle = /\b(?:seen|noted)\b/;
 /** The start of another finding, and not the next member of a list. */
 const another =
   /(?:,|\band) (?:small|mild|minimal|moderate|severe|stable|unchanged|persistent|chronic|old|prior|increas|worsen|improv|heart|cardiac|mediastin|lungs?|with|suggest|probabl|possibl)|, (?:and )?(?:right|left) /;
-/** After the only comma, words that end no list: another subject, with a predicate of its own. */
-const anotherSubject = /^[^,]*, (?![^,]*\b(?:and|or)\b)[^, ]+ [^,]*$/;
+/** After the only comma, words that end no list: another subject, with a predicate of its own in the singular. */
+const anotherSubject = /^[^,]*, (?![^,]*\b(?:and|or|are)\b)[^, ]+ [^,]*$/;
 /** A noun that another one follows, unjoined: the phrase has ended, though its comma was forgotten. */
 const phraseEnd = /\b(?:heart size|silhouettes?|contours?) (?!and\b|or\b|of\b)/;
 const enlarged =
@@ -39,7 +39,7 @@ const near = /[;:,]|(?:\S+ ){3}/;
 
 /** "Upper limits of normal" is a heart that is nearly too large; "at the upper limits", not quite. */
 const normal =
-  /(?<!\bupper (?:limits? )?(?:of )?)\bnormal\b|\b(?:at|on|within) (?:the )?upper limits? (?:of )?normal\b/;
+  /(?<!\bupper limits? (?:of )?)\bnormal\b|\b(?:at|on|within) (?:the )?upper limits? (?:of )?normal\b/;
 /** Between two findings, not two adjectives ("acute or subacute"). */
 const joined =
   /(?<!\b(?:acute|subacute|chronic|old|new|small|mild|left|right) )\bor\b|\b(?:versus|vs)\b/;
@@ -110,7 +110,8 @@ export const cueRows: readonly CueRow[] = [
     cues: anyOf([
       /\b(?:may|might|could|would|can|maybe|perhaps|if any|unlikely|less likely)\b/,
       /\b(?:possibl[ey]|probabl[ey]|presumabl[ey]|questionabl[ey]|questions?|questioned)\b/,
-      /\b(?:suspect(?:ed)?|suspicious|suspicion|suggestion of|suggesting|suggests?|suggestive of)\b/,
+      // "Most suggestive of" is a conclusion.
+      /\b(?:suspect(?:ed)?|suspicious|suspicion|suggestion of|suggesting|suggests?|(?<!\bmost )suggestive of)\b/,
       /\b(?:concern(?:ing)?|worrisome) for\b|\b(?:differential|consider|favor(?:ed)?)\b/,
       /\b(?:evaluat(?:e|ion)|assess|correlat(?:e|ion)) (?:\w+ )?(?:for|with)\b/,
     ]),
