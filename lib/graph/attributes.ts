@@ -71,6 +71,8 @@ export interface OpAttributes {
     readonly axes: readonly number[];
     readonly steps: readonly number[];
   };
+  /** In two parts whose sizes a second, int64 input [2] gives; `sizes` names them. */
+  Split: { readonly axis: number; readonly sizes: readonly [Shape[number], Shape[number]] };
   /** Zero padding; `pads` is all the befores, then all the afters. */
   Pad: { readonly pads: readonly number[] };
   Shape: None;

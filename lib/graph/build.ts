@@ -273,6 +273,8 @@ export const o = {
     return one('Concat', x, { axis: positive(axis, first) });
   },
   Slice: slice,
+  Split: (x: Value, at: Value, sizes: readonly [Dim, Dim], axis = -1): readonly [Value, Value] =>
+    two('Split', [x, at], { axis: positive(axis, x), sizes }),
   Pad: (x: Value, pads: readonly number[]): Value => one('Pad', [x], { pads }),
   /** start, start + 1, ... up to `end`; `size` names how many there are. */
   Range: (start: Value, end: Value, size: Dim): Value =>

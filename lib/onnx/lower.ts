@@ -101,6 +101,7 @@ export const lowering: { readonly [K in OpName]: Lowering<K> } = {
     attributes: [],
     indices: [starts, ends, axes, steps],
   }),
+  Split: onAxis,
   Pad: ({ pads }) => ({ attributes: [], indices: [pads] }),
   Gather: onAxis,
   GatherElements: onAxis,

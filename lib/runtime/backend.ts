@@ -189,7 +189,8 @@ class Engine implements Backend {
 const gone = (reason: string, message: string): DomainError =>
   new DomainError('FAILED_PRECONDITION', reason, message);
 
-function cancelled({ reason }: AbortSignal): DomainError {
+/** What an aborted signal means: its own domain error, a deadline, or a cancellation. */
+export function cancelled({ reason }: AbortSignal): DomainError {
   if (reason instanceof DomainError) return reason;
   const late = reason instanceof Error && reason.name === 'TimeoutError';
   return late
@@ -228,14 +229,29 @@ class KeptValue implements Kept {
     }
   }
 
-  async release(): Promise<void> {
-    if (this.#released || this.engine.disposed) return;
-    this.#released = true;
-    await this.engine.inTurn(async () => {
-      if (this.#generation !== this.engine.port.generation) return;
-      await this.engine.port.call('release', { kept: [this.id] });
+  release(): Promise<void> {
+    return KeptValue.releaseOf(this.engine, [this]);
+  }
+
+  static async releaseOf(engine: Engine, values: readonly KeptValue[]): Promise<void> {
+    const held = values.filter((value) => !value.#released);
+    if (held.length === 0 || engine.disposed) return;
+    for (const value of held) value.#released = true;
+    await engine.inTurn(async () => {
+      const { generation } = engine.port;
+      const kept = held.filter((value) => value.#generation === generation).map(({ id }) => id);
+      if (kept.length > 0) await engine.port.call('release', { kept });
     });
   }
+}
+
+/** Releases many kept values in one message. Runs asked for before still see them. */
+export async function releaseAll(values: readonly Kept[]): Promise<void> {
+  const byEngine = Map.groupBy(
+    values.filter((value) => value instanceof KeptValue),
+    ({ engine }) => engine,
+  );
+  await Promise.all(byEngine.entries().map(([engine, own]) => KeptValue.releaseOf(engine, own)));
 }
 
 interface Source {

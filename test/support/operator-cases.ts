@@ -167,6 +167,10 @@ export const operatorCases: { readonly [K in OpName]: OperatorCase } = {
     scatters: true,
   },
   ArgMax: { inputs: [kinked], build: (x) => o.Cast(o.ArgMax(a(x), -1), 'float32') },
+  Split: {
+    inputs: [{ shape }, { shape: [2], dtype: 'int64', values: [1, 3] }],
+    build: (x) => o.Concat([...o.Split(a(x), b(x), [1, 3])].reverse(), 2),
+  },
   TopK: { inputs: [kinked], build: (x) => o.TopK(a(x), 2)[0] },
   ReduceSum: { inputs: [{ shape }], build: (x) => o.ReduceSum(a(x), [0, 2]) },
   ReduceMean: { inputs: [{ shape }], build: (x) => o.ReduceMean(a(x), [1], true) },

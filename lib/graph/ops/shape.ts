@@ -43,6 +43,7 @@ export const shape: Rows<
   | 'Transpose'
   | 'Concat'
   | 'Slice'
+  | 'Split'
   | 'Pad'
   | 'Shape'
   | 'Range'
@@ -174,6 +175,22 @@ export const shape: Rows<
         o.Pad(spread, [...pads.map(([before]) => before), ...pads.map(([, after]) => after)]),
       ];
     },
+  },
+  Split: {
+    infer: (x, { axis, sizes }) => {
+      requireIndex(at(x, 1));
+      const whole = at(x, 0);
+      const total = addDims(...sizes);
+      if (total !== dimAt(whole, axis)) {
+        throw new GraphError(`${sizes.join(' and ')} are not ${dimAt(whole, axis)}`);
+      }
+      return sizes.map((size) => ({
+        dtype: whole.dtype,
+        shape: replaceDim(whole.shape, axis, size),
+      }));
+    },
+    // The backward walk differentiates first outputs; a part cut off at run time has no gradient.
+    vjp: null,
   },
   Pad: {
     infer: (x, { pads }) => {

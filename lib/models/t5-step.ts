@@ -1,0 +1,215 @@
+import { o } from '../graph/build.ts';
+import { addDims } from '../graph/dim.ts';
+import { type Graph, type Value, input, scalar } from '../graph/value.ts';
+import { attend, splitHeads } from './layers.ts';
+import { Dropouts } from './mode.ts';
+import type { Scope } from './parameters.ts';
+import {
+  type KeyValue,
+  type T5Config,
+  attentionOutput,
+  blockScope,
+  embeddingTable,
+  feedForward,
+  keyOf,
+  logitsOf,
+  norm,
+  queryOf,
+  relativeBias,
+  valueOf,
+} from './t5.ts';
+
+/**
+ * The cache of self-attention is in two parts. `recent` holds the last few tokens and is rewritten by
+ * every step; `settled` holds those before and is only read, so that a step does not copy it. Both are
+ * aligned at their end: the distance from the new token to a slot is then the same in every row, and a
+ * row that joins late only has more empty slots, which `lengths` masks.
+ *
+ * Cross-attention is stored once per group, the rows (beams) of one request.
+ */
+interface StepInputs {
+  /** The last token of each row, [rows] int64. */
+  readonly ids: Value;
+  /** Tokens each row has in the cache, [rows] int64. */
+  readonly lengths: Value;
+  /** The row of `recent` that each row continues, [rows] int64. */
+  readonly rows: Value;
+  /** The rows of each group, [groups, width] int64; a group of fewer rows repeats any. */
+  readonly members: Value;
+  /** Where each row is in `members`, flat, [rows] int64. */
+  readonly places: Value;
+  /** Per layer [rows, heads, settled, dKv], at least one slot. */
+  readonly settled: readonly KeyValue[];
+  /** Keys and values of every layer by turns, [2 * layers, recentRows, heads, recent, dKv]. */
+  readonly recent: Value;
+  /** Per layer [groups, heads, memory, dKv]. */
+  readonly cross: readonly KeyValue[];
+  /** What cross-attention adds for padding, [groups, 1, 1, memory]. */
+  readonly memoryBias: Value;
+}
+
+interface StepOutputs {
+  /** [rows, vocabulary] */
+  readonly logits: Value;
+  /** log(sum(exp(logits))), [rows]: what turns a logit into a log-probability. */
+  readonly normalizers: Value;
+  /** [2 * layers, rows, heads, recent + 1, dKv] */
+  readonly recent: Value;
+}
+
+const sizeAt = (x: Value, axis: number): Value => o.Gather(o.Shape(x), scalar(axis, 'int64'));
+
+/** Scores that positions add and that empty slots are taken out with, [rows, heads, 1, slots]. */
+function selfBiasOf(
+  scope: Scope,
+  { lengths, recent }: StepInputs,
+  settledSize: Value,
+  slotDim: Value['shape'][number],
+  config: T5Config,
+): Value {
+  const before = o.Add(settledSize, sizeAt(recent, 3));
+  const slots = o.Range(scalar(0, 'int64'), o.Add(before, 1), slotDim);
+  const distances = o.Sub(before, slots);
+  // A slot is a row's own if it lies no further back than the row is long.
+  const outside = o.Greater(o.Unsqueeze(distances, [0]), o.Unsqueeze(lengths, [1]));
+  const empty = o.Unsqueeze(o.Where(outside, scalar(-30000, 'float32'), 0), [1, 2]);
+  return o.Add(o.Unsqueeze(relativeBias(scope, distances, config), [0, 2]), empty);
+}
+
+/**
+ * Attention over both parts of the cache; query [rows, heads, 1, dKv]. `cut` is the two sizes, [2].
+ * The probabilities are split again, because joining the keys would copy them.
+ */
+function attendBoth(
+  query: Value,
+  settled: KeyValue,
+  fresh: KeyValue,
+  bias: Value,
+  cut: Value,
+): Value {
+  const scoresOf = ({ key }: KeyValue): Value => o.MatMul(query, o.Transpose(key, [0, 1, 3, 2]));
+  const parts = [scoresOf(settled), scoresOf(fresh)] as const;
+  const probabilities = o.Softmax(o.Add(o.Concat(parts, 3), bias));
+  const sizes = [settled.key.shape[2] ?? 0, fresh.key.shape[2] ?? 0] as const;
+  const [old, near] = o.Split(probabilities, cut, sizes, 3);
+  return o.Add(o.MatMul(old, settled.value), o.MatMul(near, fresh.value));
+}
+
+/** The rows of a group query its memory together; x [rows, dModel]. */
+function crossAttention(
+  scope: Scope,
+  x: Value,
+  memory: KeyValue,
+  { members, places, memoryBias }: StepInputs,
+  config: T5Config,
+): Value {
+  const grouped = o.Gather(queryOf(scope, x, config), members);
+  const query = splitHeads(grouped, config.heads);
+  const mixed = attend(query, memory.key, memory.value, { bias: memoryBias });
+  return attentionOutput(scope, o.Gather(o.flattenTo(mixed, 2), places), config);
+}
+
+/** One token further for every row. */
+function t5Step(scope: Scope, inputs: StepInputs, config: T5Config): StepOutputs {
+  const { ids, rows, settled, cross } = inputs;
+  const { heads, dKv } = config;
+  const first = settled[0]?.key;
+  if (!first) throw new RangeError('a decoder has at least one layer');
+  const drop = new Dropouts(undefined);
+  const size = ids.shape[0] ?? 1;
+  const perHead = (value: Value): Value => o.Reshape(value, [size, heads, 1, dKv]);
+  const settledSize = sizeAt(first, 2);
+  const freshSize = o.Add(sizeAt(inputs.recent, 3), 1);
+  const cut = o.Concat([o.Unsqueeze(settledSize, [0]), o.Unsqueeze(freshSize, [0])], 0);
+  const slotDim = addDims(addDims(first.shape[2] ?? 0, inputs.recent.shape[3] ?? 0), 1);
+  const bias = selfBiasOf(scope, inputs, settledSize, slotDim, config);
+  const continued = o.Gather(inputs.recent, rows, 1);
+  const pastOf = (index: number): Value => o.Gather(continued, scalar(index, 'int64'), 0);
+  const recent: Value[] = [];
+  let x = o.Gather(embeddingTable(scope, config), ids);
+  settled.forEach((old, i) => {
+    const layer = blockScope(scope, i);
+    const self = layer.scope('layer.0.SelfAttention');
+    const normed = norm(layer, 'layer.0.layer_norm', x);
+    const [key, value] = [keyOf(self, normed, config), valueOf(self, normed, config)].map(
+      (one, k) => o.Concat([pastOf(2 * i + k), perHead(one)], 2),
+    );
+    const memory = cross[i];
+    if (!key || !value || !memory) throw new RangeError(`layer ${i} has no cross-attention`);
+    recent.push(key, value);
+    const query = perHead(queryOf(self, normed, config));
+    const mixed = attendBoth(query, old, { key, value }, bias, cut);
+    const own = attentionOutput(self, o.Reshape(mixed, [size, heads * dKv]), config);
+    x = o.Add(x, own);
+    const asked = norm(layer, 'layer.1.layer_norm', x);
+    const scopeOfCross = layer.scope('layer.1.EncDecAttention');
+    x = o.Add(x, crossAttention(scopeOfCross, asked, memory, inputs, config));
+    x = feedForward(layer.scope('layer.2'), x, config, drop);
+  });
+  const logits = logitsOf(scope, x, config, drop);
+  const highest = o.ReduceMax(logits, [1], true);
+  const sum = o.ReduceSum(o.Exp(o.Sub(logits, highest)), [1]);
+  return {
+    logits,
+    normalizers: o.Add(o.Log(sum), o.Squeeze(highest, [1])),
+    recent: o.Concat(
+      recent.map((value) => o.Unsqueeze(value, [0])),
+      0,
+    ),
+  };
+}
+
+/** `{part}.{layer}.key` and `.value` of every layer, named as the encoder's outputs are. */
+function layerInputs(
+  part: string,
+  layers: number,
+  shape: Value['shape'],
+): { readonly leaves: readonly Value[]; readonly pairs: readonly KeyValue[] } {
+  const pairs = Array.from({ length: layers }, (_, i) => ({
+    key: input(`${part}.${i}.key`, 'float32', shape),
+    value: input(`${part}.${i}.value`, 'float32', shape),
+  }));
+  return { leaves: pairs.flatMap(({ key, value }) => [key, value]), pairs };
+}
+
+/**
+ * The decoder as it is served: one step of the running batch. Inputs and outputs are named as in
+ * StepInputs and StepOutputs, caches `settled.{layer}.key` and so on, the new cache `nextRecent`.
+ * What moves rows between steps is lib/runtime/decode's.
+ */
+export function decoderGraph(scope: Scope, config: T5Config): Graph {
+  const { layers, heads, dKv } = config;
+  const settled = layerInputs('settled', layers, ['rows', heads, 'settled', dKv]);
+  const cross = layerInputs('cross', layers, ['groups', heads, 'memory', dKv]);
+  const inputs: StepInputs = {
+    ids: input('ids', 'int64', ['rows']),
+    lengths: input('lengths', 'int64', ['rows']),
+    rows: input('rows', 'int64', ['rows']),
+    members: input('members', 'int64', ['groups', 'width']),
+    places: input('places', 'int64', ['rows']),
+    settled: settled.pairs,
+    recent: input('recent', 'float32', [2 * layers, 'recentRows', heads, 'recent', dKv]),
+    cross: cross.pairs,
+    memoryBias: input('memoryBias', 'float32', ['groups', 1, 1, 'memory']),
+  };
+  const { logits, normalizers, recent } = t5Step(scope, inputs, config);
+  const { ids, lengths, rows, members, places, memoryBias } = inputs;
+  return {
+    inputs: [
+      ids,
+      lengths,
+      rows,
+      members,
+      places,
+      memoryBias,
+      inputs.recent,
+      ...settled.leaves,
+      ...cross.leaves,
+    ],
+    outputs: [
+      { name: 'logits', value: logits },
+      { name: 'normalizers', value: normalizers },
+      { name: 'nextRecent', value: recent },
+    ],
+  };
+}

@@ -1,0 +1,72 @@
+import { o } from '../../graph/build.ts';
+import { addDims } from '../../graph/dim.ts';
+import { type Graph, type Value, constantOf, input, scalar } from '../../graph/value.ts';
+
+/** The sizes that the caches of a decoder have in common. */
+export interface CacheShape {
+  readonly layers: number;
+  readonly heads: number;
+  readonly dKv: number;
+}
+
+/** `{part}.{layer}.key|value`, by turns. */
+export const cacheNames = (part: string, layers: number): readonly string[] =>
+  Array.from({ length: layers }, (_, i) => [`${part}.${i}.key`, `${part}.${i}.value`]).flat();
+
+const outputsOf = (names: readonly string[], values: readonly Value[]): Graph['outputs'] =>
+  names.map((name, i) => ({ name, value: values[i] as Value }));
+
+const leavesOf = (names: readonly string[], shape: Value['shape']): readonly Value[] =>
+  names.map((name) => input(`old.${name}`, 'float32', shape));
+
+const cacheDims = ({ heads, dKv }: CacheShape, rows: string, slots: string): Value['shape'] => [
+  rows,
+  heads,
+  slots,
+  dKv,
+];
+
+/** Every cache of `part`, `old.{name}`, picked by `index` along `axis`: rows of it, or slots. */
+export function pickGraph(part: string, shape: CacheShape, axis: 0 | 2): Graph {
+  const names = cacheNames(part, shape.layers);
+  const old = leavesOf(names, cacheDims(shape, 'rows', 'slots'));
+  const index = input('index', 'int64', ['picked']);
+  const picked = old.map((value) => o.Gather(value, index, axis));
+  return { inputs: [index, ...old], outputs: outputsOf(names, picked) };
+}
+
+/** Groups that join: rows `index` of `old.{name}` followed by `new.{name}`. */
+export function joinGraph(part: string, shape: CacheShape): Graph {
+  const names = cacheNames(part, shape.layers);
+  const old = leavesOf(names, cacheDims(shape, 'rows', 'slots'));
+  const fresh = names.map((name) =>
+    input(`new.${name}`, 'float32', cacheDims(shape, 'newRows', 'slots')),
+  );
+  const index = input('index', 'int64', ['picked']);
+  const joined = old.map((value, i) => o.Gather(o.Concat([value, fresh[i] as Value], 0), index));
+  return { inputs: [index, ...old, ...fresh], outputs: outputsOf(names, joined) };
+}
+
+/**
+ * Moves all but the last recent token to the settled cache: rows `index` of it, of which the slots
+ * `slots` are kept. The last token stays in `tail`, whose rows are not moved.
+ */
+export function settleGraph(shape: CacheShape): Graph {
+  const { layers, heads, dKv } = shape;
+  const names = cacheNames('settled', layers);
+  const old = leavesOf(names, cacheDims(shape, 'rows', 'settled'));
+  const recent = input('recent', 'float32', [2 * layers, 'rows', heads, 'recent', dKv]);
+  const index = input('index', 'int64', ['picked']);
+  const slots = input('slots', 'int64', ['kept']);
+  const before = o.Sub(o.Gather(o.Shape(recent), scalar(3, 'int64')), 1);
+  const sizes = o.Concat([o.Unsqueeze(before, [0]), constantOf([1], 'int64')], 0);
+  const [moved, tail] = o.Split(recent, sizes, [addDims('recent', -1), 1], 3);
+  const settled = old.map((value, i) => {
+    const joined = o.Concat([value, o.Gather(moved, scalar(i, 'int64'))], 2);
+    return o.Gather(o.Gather(joined, index), slots, 2);
+  });
+  return {
+    inputs: [index, slots, recent, ...old],
+    outputs: [...outputsOf(names, settled), { name: 'tail', value: tail }],
+  };
+}
