@@ -52,7 +52,7 @@ for (const variant of variantNames) {
     const graphs = servingGraphs(variant, demo);
     const { tokens: count, channels } = tokenShape(variant, demo);
     const [batch, rows, text, past] = [2, 3, 5, 4];
-    const { heads, dKv, vocabulary } = demo.t5;
+    const { heads, dKv, layers, vocabulary } = demo.t5;
 
     const image = randomTensor([batch, 3, demo.imageSize, demo.imageSize], 1);
     const vision = await runGraph(graphs.vision, { image }, { weights });
@@ -83,18 +83,22 @@ for (const variant of variantNames) {
     const step = await runGraph(
       graphs.decoder,
       {
-        ids: tensor([0, 5, 6], [rows, 1], 'int64'),
+        ids: tensor([0, 5, 6], [rows], 'int64'),
         lengths: tensor([past, 2, 0], [rows], 'int64'),
         rows: tensor([0, 0, 1], [rows], 'int64'),
-        memoryBias: randomTensor([rows, 1, 1, memory], 3),
-        ...perLayer('past', demo, randomTensor([2, heads, past, dKv], 4)),
-        ...perLayer('cross', demo, randomTensor([rows, heads, memory, dKv], 5)),
+        members: tensor([0, 1, 2, 2], [batch, 2], 'int64'),
+        places: tensor([0, 1, 2], [rows], 'int64'),
+        memoryBias: encoded['memoryBias'] as Tensor,
+        recent: randomTensor([2 * layers, 2, heads, 1, dKv], 4),
+        ...perLayer('settled', demo, randomTensor([rows, heads, past - 1, dKv], 5)),
+        ...perLayer('cross', demo, randomTensor([batch, heads, memory, dKv], 6)),
       },
       { weights },
     );
     t.deepEqual(shapesOf(step), {
-      ...perLayer('present', demo, [rows, heads, past + 1, dKv]),
       logits: [rows, vocabulary],
+      normalizers: [rows],
+      nextRecent: [2 * layers, rows, heads, 2, dKv],
     });
     t.true(numbers(step['logits']).every(Number.isFinite));
   });

@@ -177,7 +177,7 @@ function layerInputs(
  * StepInputs and StepOutputs, caches `settled.{layer}.key` and so on, the new cache `nextRecent`.
  * What moves rows between steps is lib/runtime/decode's.
  */
-export function decoderGraph(scope: Scope, config: T5Config): Graph {
+export function decoderStepGraph(scope: Scope, config: T5Config): Graph {
   const { layers, heads, dKv } = config;
   const settled = layerInputs('settled', layers, ['rows', heads, 'settled', dKv]);
   const cross = layerInputs('cross', layers, ['groups', heads, 'memory', dKv]);

@@ -9,7 +9,8 @@ import { Dropouts, type Training } from './mode.ts';
 import { type ParameterSpec, type Scope, ParameterSet, torchLinear } from './parameters.ts';
 import type { Preset } from './preset.ts';
 import { resNet } from './resnet.ts';
-import { type KeyValue, crossKeyValues, t5Decoder, t5Step } from './t5.ts';
+import { decoderStepGraph } from './t5-step.ts';
+import { type KeyValue, crossKeyValues, t5Decoder } from './t5.ts';
 import { vit } from './vit.ts';
 
 /** The six variants of the paper: three backbones, each with and without label conditioning. */
@@ -200,37 +201,6 @@ function encoderGraph(root: Scope, variant: VariantName, preset: Preset): Graph 
   return graph([tokens, textIds, textMask], { ...named('cross', cross), memoryBias });
 }
 
-function decoderGraph(root: Scope, { t5 }: Preset): Graph {
-  const ids = input('ids', 'int64', ['rows', 1]);
-  const lengths = input('lengths', 'int64', ['rows']);
-  const rows = input('rows', 'int64', ['rows']);
-  const memoryBias = input('memoryBias', 'float32', ['rows', 1, 1, 'memory']);
-  const caches = (prefix: string, batch: string, length: string): KeyValue[] =>
-    Array.from({ length: t5.layers }, (_, i) => {
-      const shape = [batch, t5.heads, length, t5.dKv];
-      return {
-        key: input(`${prefix}.${i}.key`, 'float32', shape),
-        value: input(`${prefix}.${i}.value`, 'float32', shape),
-      };
-    });
-  const held = caches('past', 'pastRows', 'past');
-  const cross = caches('cross', 'rows', 'memory');
-  const past = held.map(({ key, value }) => ({
-    key: o.Gather(key, rows),
-    value: o.Gather(value, rows),
-  }));
-  const { logits, present } = t5Step(
-    root.scope('decoder'),
-    { ids, lengths, past, cross, crossBias: memoryBias },
-    t5,
-  );
-  const leaves = [...held, ...cross].flatMap(({ key, value }) => [key, value]);
-  return graph([ids, lengths, rows, memoryBias, ...leaves], {
-    logits,
-    ...named('present', present),
-  });
-}
-
 /**
  * The graphs of a release; their weights are parameters, found by name.
  *
@@ -238,9 +208,7 @@ function decoderGraph(root: Scope, { t5 }: Preset): Graph {
  * - labeler: `pooled` [batch,C] -> `logits` [batch,14]
  * - encoder: `tokens`, `textIds` and `textMask` int64 [batch,text] -> `cross.{i}.key|value`
  *   [batch,heads,M,dKv] of every decoder layer, `memoryBias` [batch,1,1,M]
- * - decoder, one step: `ids` int64 [rows,1], `lengths` int64 [rows] (tokens in the cache), `rows` int64
- *   [rows] (which row of `past` each continues), `past.{i}.*`, `cross.{i}.*`, `memoryBias` ->
- *   `logits` [rows,vocabulary], `present.{i}.*`
+ * - decoder, one step of the running batch: see t5-step.ts; lib/runtime/decode runs it
  */
 export function servingGraphs(
   variant: VariantName,
@@ -254,7 +222,7 @@ export function servingGraphs(
     vision: graph([image], { tokens, pooled }),
     labeler: graph([pooledInput], { logits: labelerModel(root, pooledInput) }),
     encoder: encoderGraph(root, variant, preset),
-    decoder: decoderGraph(root, preset),
+    decoder: optimize(decoderStepGraph(root.scope('decoder'), preset.t5)),
   };
 }
 

@@ -53,8 +53,16 @@ export function argMax(scores: Float32Array): number {
   return best;
 }
 
+/** Above it, sorting everything is faster than inserting one by one. */
+const insertionLimit = 128;
+
 /** Indices of the `count` highest scores, highest first; of equal ones the first. */
 export function topIndices(scores: Float32Array, count: number): number[] {
+  if (count > insertionLimit) {
+    const all = Array.from(scores, (_, i) => i);
+    all.sort((a, b) => (scores[b] as number) - (scores[a] as number) || a - b);
+    return all.slice(0, count);
+  }
   const top: number[] = [];
   let threshold = -Infinity;
   for (let i = 0; i < scores.length; i++) {

@@ -1,4 +1,5 @@
 import { topIndices } from './processors.ts';
+import { mix32 } from '../../models/init.ts';
 import type { DecodingOptions } from './options.ts';
 
 /**
@@ -6,16 +7,10 @@ import type { DecodingOptions } from './options.ts';
  * same numbers whatever runs beside it.
  */
 export function uniformAt(seed: number, position: number): number {
-  let high = mix((seed + Math.imul(position + 1, 0x9e3779b9)) >>> 0);
-  const low = mix((high ^ 0x85ebca6b) >>> 0);
+  let high = mix32((seed + Math.imul(position + 1, 0x9e3779b9)) >>> 0);
+  const low = mix32((high ^ 0x85ebca6b) >>> 0);
   high >>>= 5;
   return (high * 2 ** 26 + (low >>> 6)) / 2 ** 53;
-}
-
-function mix(value: number): number {
-  let x = Math.imul(value ^ (value >>> 16), 0x85ebca6b);
-  x = Math.imul(x ^ (x >>> 13), 0xc2b2ae35);
-  return (x ^ (x >>> 16)) >>> 0;
 }
 
 /**
