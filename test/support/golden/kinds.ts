@@ -1,0 +1,37 @@
+import type { Comparison } from './compare.ts';
+import { checkBert, checkT5 } from './language.ts';
+import { checkDenseNet, checkResNet, checkVit } from './vision.ts';
+
+/** A kind of golden file: how it is told from the others, and what checks it. */
+export interface Kind {
+  readonly name: string;
+  recognises(golden: Readonly<Record<string, unknown>>): boolean;
+  check(golden: never): Promise<Comparison[]>;
+}
+
+const hasParameter =
+  (name: string) =>
+  ({ params }: Readonly<Record<string, unknown>>): boolean =>
+    Array.isArray(params) &&
+    params.some((parameter: { name?: unknown }) => parameter.name === name);
+
+/** Add a kind, add a row. */
+const kinds: readonly Kind[] = [
+  { name: 'DenseNet', recognises: hasParameter('features.conv0.weight'), check: checkDenseNet },
+  { name: 'ResNet', recognises: hasParameter('layer1.0.conv1.weight'), check: checkResNet },
+  { name: 'ViT', recognises: hasParameter('embeddings.cls_token'), check: checkVit },
+  { name: 'BERT', recognises: hasParameter('embeddings.word_embeddings.weight'), check: checkBert },
+  { name: 'T5', recognises: hasParameter('shared.weight'), check: checkT5 },
+];
+
+export const kindOf = (golden: Readonly<Record<string, unknown>>): Kind | undefined =>
+  kinds.find(({ recognises }) => recognises(golden));
+
+export async function checkGolden(
+  golden: Readonly<Record<string, unknown>>,
+): Promise<Comparison[]> {
+  const kind = kindOf(golden);
+  if (kind) return kind.check(golden as never);
+  const known = kinds.map(({ name }) => name).join(', ');
+  return [{ what: `is of no known kind (${known})`, error: Infinity, tolerance: 0 }];
+}
