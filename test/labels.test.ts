@@ -22,6 +22,9 @@ const rules: Readonly<Record<string, readonly (readonly [string, Expected])[]>> 
     ['7 mm nodule in the right apex.', { 'Lung Lesion': 'positive' }],
     ['Patchy airspace disease at the left base.', { 'Lung Opacity': 'positive' }],
     ['Interstitial edema.', { Edema: 'positive' }],
+    ['Mediastinal widening.', { 'Enlarged Cardiomediastinum': 'positive' }],
+    ['Calcified pleural plaques.', { 'Pleural Other': 'positive' }],
+    ['Sternal wires. Right chest port.', { 'Support Devices': 'positive' }],
     ['Lobar consolidation.', { Consolidation: 'positive' }],
     ['Bronchopneumonia.', { Pneumonia: 'positive' }],
     ['Collapse of the left lower lobe.', { Atelectasis: 'positive' }],
@@ -37,6 +40,8 @@ const rules: Readonly<Record<string, readonly (readonly [string, Expected])[]>> 
     ['Clips over the mediastinum.', {}],
     ['The trachea is midline.', {}],
     ['Pleural scarring.', { 'Pleural Other': 'positive' }],
+    ['Kerley B lines.', {}],
+    ['A visible pleural line.', {}],
   ],
   'a negation reaches all of a list': [
     [
@@ -143,6 +148,10 @@ const rules: Readonly<Record<string, readonly (readonly [string, Expected])[]>> 
       { 'Lung Opacity': 'positive', Atelectasis: 'uncertain', Pneumonia: 'uncertain' },
     ],
     [
+      'Opacity most suggestive of atelectasis.',
+      { 'Lung Opacity': 'positive', Atelectasis: 'positive' },
+    ],
+    [
       'Opacities, likely atelectasis, although pneumonia cannot be excluded.',
       { 'Lung Opacity': 'positive', Atelectasis: 'positive', Pneumonia: 'uncertain' },
     ],
@@ -168,6 +177,12 @@ const rules: Readonly<Record<string, readonly (readonly [string, Expected])[]>> 
     ['The cardiac silhouette is within normal limits.', { Cardiomegaly: 'negative' }],
     ['Cardiac silhouette is unchanged.', { Cardiomegaly: 'uncertain' }],
     ['Borderline heart size.', { Cardiomegaly: 'uncertain' }],
+    ['The heart may be mildly enlarged.', { Cardiomegaly: 'uncertain' }],
+    ['The mediastinum is possibly widened.', { 'Enlarged Cardiomediastinum': 'uncertain' }],
+    [
+      'Heart size, mediastinal silhouette, pulmonary vascularity are within normal limits.',
+      { Cardiomegaly: 'negative', 'Enlarged Cardiomediastinum': 'negative' },
+    ],
     ['Stable enlargement of the cardiac silhouette.', { Cardiomegaly: 'positive' }],
     [
       'Heart size, mediastinal contour, and vascularity are unremarkable.',

@@ -1,5 +1,6 @@
 import type { Patient, Side, Spot } from './anatomy.ts';
-import { type Abnormality, abnormalities, type Observation } from './observations.ts';
+import type { Observation } from '../../text/labels/observations.ts';
+import { type Abnormality, abnormalities } from './observations.ts';
 import type { Random } from './random.ts';
 
 export type Lobe =

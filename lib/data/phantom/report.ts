@@ -1,11 +1,10 @@
 import { byObservation, type Finding } from './findings.ts';
 import { expand, paragraph } from './grammar.ts';
-import { type Abnormality, type Observation, observations } from './observations.ts';
+import { type LabelState, type Observation, observations } from '../../text/labels/observations.ts';
+import type { Labels } from '../dataset.ts';
+import type { Abnormality } from './observations.ts';
 import { phrases } from './phrases.ts';
 import type { Random } from './random.ts';
-
-export type LabelState = 'positive' | 'negative' | 'uncertain' | null;
-export type Labels = Readonly<Record<Observation, LabelState>>;
 
 export interface WrittenReport {
   readonly indication: string;

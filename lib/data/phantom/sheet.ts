@@ -1,5 +1,5 @@
 import sharp, { type OverlayOptions } from 'sharp';
-import { observations } from './observations.ts';
+import { observations } from '../../text/labels/observations.ts';
 import {
   encodePng,
   type PhantomOptions,
@@ -14,7 +14,9 @@ export interface SheetOptions extends PhantomOptions {
   readonly view: PhantomView;
 }
 
-const captionHeight = 34;
+const captionLines = 3;
+const lineHeight = 14;
+const captionHeight = captionLines * lineHeight + 6;
 
 /** A PNG of the first `count` studies in a grid, each over its labels; `?` marks an uncertain one. */
 export async function contactSheet(options: SheetOptions): Promise<Buffer> {
@@ -50,16 +52,21 @@ export async function contactSheet(options: SheetOptions): Promise<Buffer> {
     .toBuffer();
 }
 
-/** Two lines of text in a strip as wide as the picture. */
+/** Three lines of text in a strip as wide as the picture. */
 function caption(text: string, width: number): Buffer {
   const perLine = Math.floor(width / 6.2);
-  const split =
-    text.length <= perLine ? text.length : text.lastIndexOf(' ', perLine) + 1 || perLine;
-  const lines = [text.slice(0, split), text.slice(split, split + perLine)]
-    .map((line, i) => `<text x="4" y="${13 + 14 * i}">${line}</text>`)
+  const lines: string[] = [];
+  for (const word of text.split(' ')) {
+    const longer = `${lines.at(-1) ?? ''} ${word}`.trimStart();
+    if (lines.length > 0 && longer.length <= perLine) lines[lines.length - 1] = longer;
+    else lines.push(word);
+  }
+  const rows = lines
+    .slice(0, captionLines)
+    .map((line, row) => `<text x="4" y="${13 + lineHeight * row}">${line}</text>`)
     .join('');
   return Buffer.from(
     `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${captionHeight}" ` +
-      `font-family="sans-serif" font-size="11" fill="#fff">${lines}</svg>`,
+      `font-family="sans-serif" font-size="11" fill="#fff">${rows}</svg>`,
   );
 }

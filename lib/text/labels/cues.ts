@@ -119,6 +119,16 @@ export const cueRows: readonly CueRow[] = [
   {
     state: 'uncertain',
     side: 'after',
+    structures: true,
+    until: anyOf([clause, enlarged, anotherSubject]),
+    cues: anyOf([
+      /\b(?:may|might|could) be (?:\w+ )?(?:enlarged|widened|prominent)\b/,
+      /\b(?:possibly|probably|questionably) (?:\w+ )?(?:enlarged|widened|prominent)\b/,
+    ]),
+  },
+  {
+    state: 'uncertain',
+    side: 'after',
     until: backward,
     cues: anyOf([
       /\b(?:is|are) (?:possible|suspected|questioned|considered|unlikely|less likely)\b/,

@@ -1,6 +1,6 @@
 import { writeFile } from 'node:fs/promises';
 import { type Command, InvalidArgumentError, Option } from 'commander';
-import { type Observation, observations } from '../../../lib/data/phantom/observations.ts';
+import { type Observation, observations } from '../../../lib/text/labels/observations.ts';
 import { contactSheet } from '../../../lib/data/phantom/sheet.ts';
 import type { PhantomOptions, PhantomView } from '../../../lib/data/phantom/study.ts';
 import { writePhantom } from '../../../lib/data/phantom/write.ts';

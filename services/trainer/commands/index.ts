@@ -1,5 +1,11 @@
 import type { Command } from 'commander';
+import { registerData } from './data.ts';
 import { registerLabel } from './label.ts';
+import { registerMetrics } from './metrics.ts';
 
 /** Every subcommand, in the order `radscribe --help` lists them. */
-export const commands: readonly ((program: Command) => void)[] = [registerLabel];
+export const commands: readonly ((program: Command) => void)[] = [
+  registerData,
+  registerLabel,
+  registerMetrics,
+];

@@ -1,13 +1,11 @@
-import { createReadStream } from 'node:fs';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { type Command, Option } from 'commander';
 import { z } from 'zod';
-import { fileError } from '../../../lib/data/files.ts';
-import { invalidArgument } from '../../../lib/errors.ts';
 import { type Judged, type Score, scoreAgreement } from '../../../lib/text/labels/agreement.ts';
 import { extractLabels, findMentions, type Reading } from '../../../lib/text/labels/extract.ts';
 import { type Observation, observations } from '../../../lib/text/labels/observations.ts';
+import { checkLine, type Line, readLines } from '../json-lines.ts';
 
 interface LabelOptions {
   readonly reading: Reading;
@@ -60,7 +58,7 @@ async function* label(
   { reading }: LabelOptions,
 ): AsyncGenerator<string> {
   for await (const line of lines) {
-    const { uid, text } = check(line, textLine);
+    const { uid, text } = checkLine(line, textLine);
     yield `${JSON.stringify({ uid, labels: extractLabels(text, reading) })}\n`;
   }
 }
@@ -76,7 +74,7 @@ async function* compare(
       others += 1;
       continue;
     }
-    const { uid, chexpert_text: text, chexpert_positive: positive } = check(line, comparedLine);
+    const { uid, chexpert_text: text, chexpert_positive: positive } = checkLine(line, comparedLine);
     const labels = extractLabels(text, reading);
     const ours = new Set(observations.filter((name) => labels[name] === 'positive'));
     const theirs = new Set(positive);
@@ -122,56 +120,4 @@ function table(scores: readonly Score[]): string {
     )
     .map((line) => `${line}\n`)
     .join('');
-}
-
-interface Line {
-  /** For errors: the file and the line's number, from 1. */
-  readonly place: string;
-  readonly value: unknown;
-}
-
-async function* readLines(file: string): AsyncGenerator<Line> {
-  const name = file === '-' ? 'standard input' : file;
-  let number = 0;
-  for await (const line of splitLines(
-    file === '-' ? process.stdin : createReadStream(file),
-    name,
-  )) {
-    number += 1;
-    const place = `${name}, line ${number}`;
-    if (line.trim() !== '') yield { place, value: parseJson(line, place) };
-  }
-}
-
-/** readline would end the process where the file cannot be read. */
-async function* splitLines(input: Readable, name: string): AsyncGenerator<string> {
-  let rest = '';
-  try {
-    for await (const chunk of input.setEncoding('utf8')) {
-      const lines = `${rest}${chunk}`.split('\n');
-      rest = lines.pop() ?? '';
-      yield* lines;
-    }
-  } catch (error) {
-    throw fileError(error, name);
-  }
-  yield rest;
-}
-
-function parseJson(line: string, place: string): unknown {
-  try {
-    return JSON.parse(line);
-  } catch {
-    // The parser's own message would quote the report.
-    throw invalidArgument('LINE_MALFORMED', place, 'expected JSON');
-  }
-}
-
-function check<T>({ place, value }: Line, schema: z.ZodType<T>): T {
-  const checked = schema.safeParse(value);
-  if (checked.success) return checked.data;
-  const problems = checked.error.issues.map(({ path, message }) =>
-    path.length > 0 ? `${path.join('.')}: ${message}` : message,
-  );
-  throw invalidArgument('LINE_MALFORMED', place, problems.join('; '));
 }

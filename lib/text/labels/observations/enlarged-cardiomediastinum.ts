@@ -1,6 +1,7 @@
 import type { ObservationRules } from '../rules.ts';
 
 export const enlargedCardiomediastinum: ObservationRules = {
+  mentions: [/\bmediastinal (?:widening|enlargement)\b/],
   structures: [
     /\bmediastinum\b/,
     /\bcardiomediastinum\b/,

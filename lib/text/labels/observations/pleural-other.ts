@@ -2,7 +2,7 @@ import type { ObservationRules } from '../rules.ts';
 
 export const pleuralOther: ObservationRules = {
   mentions: [
-    /\bpleural thickening\b/,
+    /\bpleural (?:thickening|plaques?)\b/,
     /\bfibrosis\b/,
     /\bfibrothorax\b/,
     /\b(?:pleural|pleuro-?) ?(?:parenchymal|pericardial)? ?scar/,

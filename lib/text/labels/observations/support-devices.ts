@@ -23,5 +23,9 @@ export const supportDevices: ObservationRules = {
     /\bsupport\b/,
     /\bequipment\b/,
     /\bmediports?\b/,
+    /\bports?\b/,
+    /\b(?:sternal|sternotomy|cerclage) wires?\b/,
   ],
+  // Septa full of water, and the lung's own edge.
+  unmentions: [/\b(?:kerley(?: [abc])?|pleural|septal) lines?\b/],
 };

@@ -1,0 +1,64 @@
+import test from 'ava';
+import { planStudy, renderStudy } from '../lib/data/phantom/study.ts';
+import { extractLabels } from '../lib/text/labels/extract.ts';
+import { observations } from '../lib/text/labels/observations.ts';
+
+const options = { seed: 7, size: 64 };
+
+test('a study is decided by its seed and number alone', async (t) => {
+  t.deepEqual(planStudy(options, 3), planStudy(options, 3));
+  t.notDeepEqual(planStudy(options, 3), planStudy(options, 4));
+  t.notDeepEqual(planStudy(options, 3), planStudy({ ...options, seed: 8 }, 3));
+  const [first, second] = await Promise.all(
+    [0, 1].map(() => renderStudy(options, planStudy(options, 3), 'PA')),
+  );
+  t.deepEqual(first, second);
+});
+
+test('our rules read out of a report what was written into it', (t) => {
+  for (let index = 0; index < 600; index += 1) {
+    const { findings, impression, labels } = planStudy(options, index).report;
+    t.deepEqual(extractLabels(`${findings}\n${impression}`, 'plain'), labels, `study ${index}`);
+  }
+});
+
+test('every observation occurs, about as often as it is told to', (t) => {
+  const seen = new Map<string, number>();
+  for (let index = 0; index < 500; index += 1) {
+    const { labels } = planStudy({ ...options, prevalence: { Fracture: 0.8 } }, index).report;
+    for (const name of observations) {
+      if (labels[name] === 'positive') seen.set(name, (seen.get(name) ?? 0) + 1);
+    }
+  }
+  t.is(seen.size, observations.length);
+  const fractures = seen.get('Fracture') ?? 0;
+  t.true(fractures > 310 && fractures < 430, `${fractures} of 500`);
+});
+
+test('a finding changes the picture where it is, and nothing else of the patient', async (t) => {
+  const none = Object.fromEntries(observations.map((name) => [name, 0]));
+  const draw = async (only?: string) => {
+    const chosen = {
+      ...options,
+      size: 128,
+      uncertain: 0,
+      prevalence: { ...none, ...(only && { [only]: 1 }) },
+    };
+    return renderStudy(chosen, planStudy(chosen, 1), 'PA');
+  };
+  const healthy = await draw();
+  for (const name of observations.slice(1)) {
+    const ill = await draw(name);
+    const changed = ill.filter((grey, at) => Math.abs(grey - (healthy[at] ?? 0)) > 12).length;
+    t.true(changed > 10, `${name}: ${changed} pixels of ${ill.length}`);
+    t.true(changed < ill.length / 3, `${name}: ${changed} pixels of ${ill.length}`);
+  }
+});
+
+test('a size or prevalence out of range is refused', async (t) => {
+  const plan = planStudy(options, 0);
+  const size = await t.throwsAsync(renderStudy({ ...options, size: 31 }, plan, 'PA'));
+  t.like(size, { reason: 'SIZE_RANGE', field: 'size' });
+  const prevalence = t.throws(() => planStudy({ ...options, prevalence: { Edema: 1.1 } }, 0));
+  t.like(prevalence, { reason: 'PREVALENCE_RANGE', field: 'prevalence[Edema]' });
+});
