@@ -1,0 +1,314 @@
+import test, { type ExecutionContext } from 'ava';
+import { DomainError, type ErrorCode } from '../lib/errors.ts';
+import type { Tensor } from '../lib/graph/types.ts';
+import type { Generated, GenerateRequest, Generator } from '../lib/runtime/decode/generator.ts';
+import {
+  type DecodingInput,
+  type DecodingOptions,
+  parseDecodingOptions,
+} from '../lib/runtime/decode/options.ts';
+import { uniform } from './support/engine.ts';
+import { fullDecoder, goldenModel, readGolden, smallGenerator } from './support/generator.ts';
+
+const model = goldenModel(await readGolden());
+const { dModel } = model.config;
+
+/** A request with a memory of its own; the text's length says how much of it is seen. */
+function requestOf(seed: number): GenerateRequest & { readonly visible: number } {
+  const random = uniform(seed);
+  const data = Float32Array.from({ length: model.memoryTokens * dModel }, random);
+  const tokens: Tensor = { dtype: 'float32', shape: [model.memoryTokens, dModel], data };
+  const visible = 2 + (seed % (model.memoryTokens - 1));
+  return { tokens, textIds: Array.from({ length: visible - 1 }, () => 9), visible };
+}
+
+const decoding = (options: DecodingInput): DecodingOptions => parseDecodingOptions(options);
+
+async function refused(
+  t: ExecutionContext,
+  promise: Promise<unknown>,
+  code: ErrorCode,
+  message: RegExp,
+): Promise<void> {
+  const error = await t.throwsAsync(promise, { instanceOf: DomainError, message });
+  t.is(error.code, code);
+}
+
+/** As the end token this lets some reports end early and some late. */
+const eos = 32;
+
+/** Requests of every kind and length. */
+const mixed: readonly DecodingInput[] = [
+  { maxTokens: 40 },
+  { strategy: 'beam', beams: 3, maxTokens: 30 },
+  { strategy: 'sample', seed: 7, maxTokens: 60 },
+  { maxTokens: 5, repetitionPenalty: 1.4 },
+  { strategy: 'sample', seed: 8, temperature: 0.7, topK: 20, topP: 0.9, maxTokens: 25 },
+  { strategy: 'beam', beams: 2, noRepeatNgram: 2, maxTokens: 18, lengthPenalty: 2 },
+  { maxTokens: 50, noRepeatNgram: 3, minTokens: 20 },
+  { strategy: 'beam', beams: 5, earlyStopping: true, maxTokens: 22 },
+];
+
+const sameResult = (t: ExecutionContext, a: Generated, b: Generated, what: string): void => {
+  t.deepEqual(a.ids, b.ids, what);
+  t.is(a.finishReason, b.finishReason, what);
+  for (const [i, logProb] of a.logProbs.entries()) {
+    t.true(Math.abs(logProb - (b.logProbs[i] ?? Number.NaN)) < 1e-4, what);
+  }
+};
+
+test('a request gives the same alone, in a batch of eight, and joining late', async (t) => {
+  const generator = await smallGenerator(t, model, { eos, maxRows: 32 });
+  const jobs = mixed.map((options, i) => ({ request: requestOf(i), options: decoding(options) }));
+  const alone: Generated[] = [];
+  for (const { request, options } of jobs) alone.push(await generator.generate(request, options));
+  t.true(new Set(alone.map(({ ids }) => ids.length)).size > 3);
+
+  const together = await Promise.all(
+    jobs.map(({ request, options }) => generator.generate(request, options)),
+  );
+  together.forEach((result, i) => sameResult(t, result, alone[i] as Generated, `together ${i}`));
+
+  // Each joins when the one before it has a few tokens: all are at different positions.
+  const late: Promise<Generated>[] = [];
+  for (const { request, options } of jobs) {
+    const begun = Promise.withResolvers<void>();
+    const onStep = (step: number): void => {
+      if (step >= 3) begun.resolve();
+    };
+    const running = generator.generate(request, options, { onStep });
+    late.push(running);
+    await Promise.race([begun.promise, running]);
+  }
+  (await Promise.all(late)).forEach((result, i) =>
+    sameResult(t, result, alone[i] as Generated, `late ${i}`),
+  );
+  t.is(generator.load.rows, 0);
+});
+
+test('requests beyond the rows wait for their turn and give the same', async (t) => {
+  const generator = await smallGenerator(t, model, { eos, maxRows: 3 });
+  const options = decoding({ maxTokens: 20 });
+  const requests = Array.from({ length: 7 }, (_, seed) => requestOf(seed + 20));
+  const together = await Promise.all(requests.map((each) => generator.generate(each, options)));
+  for (const [i, request] of requests.entries()) {
+    sameResult(t, together[i] as Generated, await generator.generate(request, options), `${i}`);
+  }
+});
+
+interface Naive {
+  readonly ids: readonly number[];
+  readonly score: number;
+}
+
+/** Beam search by its definition, every sequence computed anew. */
+async function naiveBeams(
+  next: (ids: readonly number[]) => Promise<readonly number[]>,
+  { beams, lengthPenalty, earlyStopping, maxTokens }: DecodingOptions,
+): Promise<Naive> {
+  let running: Naive[] = [{ ids: [0], score: 0 }];
+  let ended: Naive[] = [];
+  const end = (ids: readonly number[], score: number, length: number): void => {
+    ended = [...ended, { ids: ids.slice(1), score: score / length ** lengthPenalty }]
+      .sort((a, b) => b.score - a.score)
+      .slice(0, beams);
+  };
+  for (let length = 1; ; length++) {
+    const extended: { from: Naive; id: number; score: number }[] = [];
+    for (const from of running) {
+      const scores = await next(from.ids);
+      scores.forEach((score, id) => extended.push({ from, id, score: from.score + score }));
+    }
+    const best = extended.sort((a, b) => b.score - a.score).slice(0, 2 * beams);
+    best
+      .slice(0, beams)
+      .forEach(({ from, id, score }) => id === eos && end(from.ids, score, length));
+    running = best
+      .filter(({ id }) => id !== eos)
+      .slice(0, beams)
+      .map(({ from, id, score }) => ({ ids: [...from.ids, id], score }));
+    const worst = ended.length < beams ? -Infinity : (ended.at(-1)?.score ?? 0);
+    const reach = earlyStopping === 'never' && lengthPenalty > 0 ? maxTokens : length;
+    const hopeless = worst >= (best[0]?.score ?? 0) / reach ** lengthPenalty;
+    if (ended.length === beams && (earlyStopping === true || hopeless)) break;
+    if (length === maxTokens) {
+      for (const { ids, score } of running) end(ids, score, length);
+      break;
+    }
+  }
+  return ended[0] as Naive;
+}
+
+test('beams are those of a naive implementation', async (t) => {
+  const generator = await smallGenerator(t, model, { eos });
+  const full = await fullDecoder(t, model);
+  const reasons = new Set<string>();
+  for (const [i, given] of (
+    [
+      { beams: 4 },
+      { beams: 4, earlyStopping: true },
+      { beams: 3, earlyStopping: 'never', lengthPenalty: 2 },
+      { beams: 2, lengthPenalty: -1 },
+      { beams: 6, lengthPenalty: 0 },
+      { beams: 1 },
+    ] as const
+  ).entries()) {
+    const options = decoding({ strategy: 'beam', maxTokens: 20, ...given });
+    const request = requestOf(i + 3);
+    const next = async (ids: readonly number[]): Promise<readonly number[]> =>
+      (await full(ids, request.tokens, request.visible)).at(-1) ?? [];
+    const expected = await naiveBeams(next, options);
+    const streamed: number[] = [];
+    const result = await generator.generate(request, options, {
+      onToken: ({ id }) => streamed.push(id),
+    });
+    t.deepEqual(result.ids, expected.ids, JSON.stringify(given));
+    t.true(Math.abs(result.score - expected.score) < 1e-3, JSON.stringify(given));
+    t.deepEqual(streamed, [...result.ids]);
+    reasons.add(result.finishReason);
+  }
+  t.true(reasons.has('eos'), 'the case must end some report');
+});
+
+test('a cancelled request leaves before the next step, and stops no other', async (t) => {
+  const generator = await smallGenerator(t, model, { eos: -1 });
+  const controller = new AbortController();
+  let stepsAtAbort = 0;
+  const abandoned = generator.generate(requestOf(1), decoding({ maxTokens: 500 }), {
+    signal: controller.signal,
+    onToken: ({ index }) => {
+      if (index !== 5) return;
+      stepsAtAbort = generator.load.steps;
+      controller.abort();
+    },
+  });
+  await refused(t, abandoned, 'CANCELLED', /cancelled/);
+  const neighbour = await generator.generate(requestOf(2), decoding({ maxTokens: 10 }));
+  t.is(neighbour.ids.length, 10);
+  t.is(neighbour.steps, 10);
+  // The step in which it was cancelled, and the neighbour's.
+  t.is(generator.load.steps, stepsAtAbort + 1 + 10);
+  t.is(generator.load.rows, 0);
+});
+
+test('a request that expires while it waits takes no step and no encoder run', async (t) => {
+  const generator = await smallGenerator(t, model, { eos: -1, maxRows: 1 });
+  const long = generator.generate(requestOf(1), decoding({ maxTokens: 120 }));
+  const expired = generator.generate(requestOf(2), decoding({ maxTokens: 5 }), {
+    signal: AbortSignal.timeout(5),
+  });
+  await refused(t, expired, 'DEADLINE_EXCEEDED', /in time/);
+  t.is((await long).ids.length, 120);
+  t.deepEqual(generator.load, { waiting: 0, rows: 0, steps: 120, prefills: 1 });
+});
+
+test('a full line refuses at once, and the others are served', async (t) => {
+  const generator = await smallGenerator(t, model, { eos: -1, maxRows: 2, queueLimit: 1 });
+  const options = decoding({ maxTokens: 8 });
+  const served = [1, 2, 3].map((seed) => generator.generate(requestOf(seed), options));
+  await refused(t, generator.generate(requestOf(4), options), 'RESOURCE_EXHAUSTED', /1 requests/);
+  for (const { ids } of await Promise.all(served)) t.is(ids.length, 8);
+});
+
+test('what does not fit names the field', async (t) => {
+  const generator = await smallGenerator(t, model, { maxRows: 2 });
+  const { tokens, textIds } = requestOf(1);
+  const generate = (
+    request: Partial<GenerateRequest>,
+    options: DecodingInput = {},
+  ): Promise<unknown> => generator.generate({ tokens, textIds, ...request }, decoding(options));
+  const beams = { strategy: 'beam', beams: 3 } as const;
+  await refused(t, generate({}, beams), 'INVALID_ARGUMENT', /^decoding\.beams: got 3, at most 2/);
+  const long = { textIds: Array.from({ length: 99 }, () => 5) };
+  await refused(t, generate(long), 'INVALID_ARGUMENT', /^textIds: got 99 tokens/);
+  const flat = { tokens: { ...tokens, shape: [tokens.data.length] } };
+  await refused(t, generate(flat), 'INVALID_ARGUMENT', /^tokens: got shape/);
+  const narrow = { tokens: { ...tokens, shape: [dModel, model.memoryTokens] } };
+  await refused(t, generate(narrow), 'INVALID_ARGUMENT', /feeds\.tokens/);
+});
+
+test('sampling depends on its seed alone', async (t) => {
+  const generator = await smallGenerator(t, model, { eos: -1 });
+  const sample = async (options: DecodingInput): Promise<string> => {
+    const all = decoding({ strategy: 'sample', maxTokens: 30, ...options });
+    return (await generator.generate(requestOf(5), all)).ids.join();
+  };
+  const [first, again, other] = await Promise.all([1, 1, 2].map((seed) => sample({ seed })));
+  t.is(first, again);
+  t.not(first, other);
+  const greedy = await generator.generate(requestOf(5), decoding({ maxTokens: 30 }));
+  t.is(await sample({ topK: 1 }), greedy.ids.join());
+  t.is(await sample({ topP: 1e-6 }), greedy.ids.join());
+  t.is(await sample({ temperature: 1e-4 }), greedy.ids.join());
+});
+
+test('lengths and repetitions are kept within what is asked for', async (t) => {
+  const generator = await smallGenerator(t, model, { eos });
+  const ended = await generator.generate(requestOf(0), decoding({ maxTokens: 100 }));
+  t.is(ended.finishReason, 'eos');
+  t.false(ended.ids.includes(eos));
+  const at = ended.ids.length;
+  t.is(ended.steps, at + 1);
+  const longer = await generator.generate(requestOf(0), decoding({ minTokens: at + 4 }));
+  t.true(longer.ids.length >= at + 4);
+  t.deepEqual(longer.ids.slice(0, at), ended.ids);
+  const cut = await generator.generate(requestOf(0), decoding({ maxTokens: at - 1 }));
+  t.is(cut.finishReason, 'length');
+  t.deepEqual(cut.ids, ended.ids.slice(0, at - 1));
+
+  for (const strategy of ['greedy', 'beam', 'sample'] as const) {
+    const options = decoding({ strategy, noRepeatNgram: 2, maxTokens: 60, minTokens: 60 });
+    const { ids } = await generator.generate(requestOf(6), options);
+    const pairs = ids.slice(1).map((id, i) => `${ids[i]} ${id}`);
+    t.is(new Set(pairs).size, pairs.length, strategy);
+  }
+  const penalised = decoding({ repetitionPenalty: 50, maxTokens: 30, minTokens: 30 });
+  const { ids } = await generator.generate(requestOf(6), penalised);
+  t.is(new Set(ids).size, ids.length);
+});
+
+test('a callback that throws ends its own request alone', async (t) => {
+  const generator = await smallGenerator(t, model, { eos: -1 });
+  const onToken = (): void => {
+    throw new Error('the stream is gone');
+  };
+  const options = decoding({ maxTokens: 12 });
+  const [failed, fine] = await Promise.allSettled([
+    generator.generate(requestOf(1), options, { onToken }),
+    generator.generate(requestOf(2), options),
+  ]);
+  t.is(failed?.status, 'rejected');
+  t.is(fine?.status === 'fulfilled' && fine.value.ids.length, 12);
+});
+
+test('a disposed generator ends what it began and refuses the rest', async (t) => {
+  const generator: Generator = await smallGenerator(t, model, { eos: -1 });
+  const running = generator.generate(requestOf(1), decoding({ maxTokens: 12 }));
+  await generator.dispose();
+  t.is((await running).ids.length, 12);
+  await refused(t, generator.generate(requestOf(1), decoding({})), 'UNAVAILABLE', /was disposed/);
+});
+
+test('options of decoding name the field that is wrong', (t) => {
+  t.like(decoding({}), { strategy: 'greedy', beams: 4, maxTokens: 256, topP: 1 });
+  const cases: readonly (readonly [unknown, RegExp])[] = [
+    [{ strategy: 'fast' }, /^decoding\.strategy: /],
+    [{ beams: 0 }, /^decoding\.beams: /],
+    [{ beams: 2.5 }, /^decoding\.beams: /],
+    [{ topP: 0 }, /^decoding\.topP: /],
+    [{ temperature: Number.NaN }, /^decoding\.temperature: /],
+    [{ seed: -1 }, /^decoding\.seed: /],
+    [{ earlyStopping: 'maybe' }, /^decoding\.earlyStopping: /],
+    [{ maxTokens: 0 }, /^decoding\.maxTokens: /],
+    [{ minTokens: 9, maxTokens: 8 }, /^decoding\.minTokens: got 9, expected at most maxTokens 8/],
+    [{ beam: 4 }, /^decoding\.beam: is not an option; there are strategy, beams/],
+    ['greedy', /^decoding: /],
+  ];
+  for (const [value, message] of cases) {
+    const error = t.throws(() => parseDecodingOptions(value), { instanceOf: DomainError, message });
+    t.is(error.code, 'INVALID_ARGUMENT');
+  }
+  t.throws(() => parseDecodingOptions({ topK: -1 }, 'release.decoding'), {
+    message: /^release\.decoding\.topK: /,
+  });
+});
