@@ -8,9 +8,12 @@ import {
   parseDecodingOptions,
 } from '../lib/runtime/decode/options.ts';
 import { uniform } from './support/engine.ts';
-import { fullDecoder, goldenModel, readGolden, smallGenerator } from './support/generator.ts';
+import { fullDecoder, goldenModel, smallGenerator, variantGenerator } from './support/generator.ts';
+import { loadPreset } from '../lib/models/preset.ts';
+import { tokenShape } from '../lib/models/variants.ts';
+import type { Worker } from 'node:worker_threads';
 
-const model = goldenModel(await readGolden());
+const model = await goldenModel();
 const { dModel } = model.config;
 
 /** A request with a memory of its own; the text's length says how much of it is seen. */
@@ -85,6 +88,65 @@ test('a request gives the same alone, in a batch of eight, and joining late', as
   );
   t.is(generator.load.rows, 0);
 });
+
+test('decoding with a cache equals computing every token anew', async (t) => {
+  const generator = await smallGenerator(t, model, { eos: -1 });
+  const full = await fullDecoder(t, model);
+  // Long enough for the cache to be settled many times, and past the farthest relative position.
+  const options = decoding({ strategy: 'sample', seed: 4, maxTokens: 150 });
+  const requests = [requestOf(1), requestOf(2)];
+  const results = await Promise.all(requests.map((each) => generator.generate(each, options)));
+  for (const [row, { ids, logProbs }] of results.entries()) {
+    const { tokens, visible } = requests[row] as ReturnType<typeof requestOf>;
+    t.is(ids.length, 150);
+    const scores = await full([0, ...ids.slice(0, -1)], tokens, visible);
+    ids.forEach((id, i) => {
+      const expected = scores[i]?.[id] ?? Number.NaN;
+      const got = logProbs[i] ?? Number.NaN;
+      t.true(Math.abs(got - expected) < 1e-4, `token ${i}: ${got}, expected ${expected}`);
+    });
+  }
+});
+
+test('texts of different lengths share a batch', async (t) => {
+  const preset = loadPreset('demo');
+  const { tokens: count, channels } = tokenShape('chexnet-label', preset);
+  const generator = await variantGenerator(t, 'chexnet-label', preset, { eos: -1 });
+  const random = uniform(3);
+  const options = decoding({ strategy: 'sample', seed: 5, maxTokens: 12 });
+  const requests = [0, 20, 48, 3, 33].map((length) => {
+    const data = Float32Array.from({ length: count * channels }, random);
+    const tokens: Tensor = { dtype: 'float32', shape: [count, channels], data };
+    return { tokens, textIds: Array.from({ length }, (_, i) => 10 + i) };
+  });
+  const together = await Promise.all(requests.map((each) => generator.generate(each, options)));
+  for (const [i, request] of requests.entries()) {
+    sameResult(t, together[i] as Generated, await generator.generate(request, options), `${i}`);
+  }
+});
+
+test.serial(
+  'requests in flight fail with a worker that dies, and later ones get another',
+  async (t) => {
+    let worker: Worker | undefined;
+    const onWorker = (made: Worker): Worker => (worker = made);
+    process.on('worker', onWorker);
+    t.teardown(() => process.off('worker', onWorker));
+    const generator = await smallGenerator(t, model, { eos: -1 });
+    const options = decoding({ maxTokens: 40 });
+    const before = await generator.generate(requestOf(1), options);
+    const onToken = ({ index }: { index: number }): void => {
+      if (index === 20) worker?.postMessage(null, []);
+    };
+    const running = [
+      generator.generate(requestOf(1), options, { onToken }),
+      generator.generate(requestOf(2), options),
+    ];
+    for (const one of running) await refused(t, one, 'UNAVAILABLE', /./);
+    sameResult(t, await generator.generate(requestOf(1), options), before, 'after');
+    t.is(generator.load.rows, 0);
+  },
+);
 
 test('requests beyond the rows wait for their turn and give the same', async (t) => {
   const generator = await smallGenerator(t, model, { eos, maxRows: 3 });

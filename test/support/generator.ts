@@ -6,7 +6,8 @@ import { o } from '../../lib/graph/build.ts';
 import { optimize } from '../../lib/graph/passes.ts';
 import type { Tensor } from '../../lib/graph/types.ts';
 import { type Graph, input } from '../../lib/graph/value.ts';
-import { hashName, mix32 } from '../../lib/models/init.ts';
+import type { Preset } from '../../lib/models/preset.ts';
+import { type VariantName, servingGraphs, variantParameters } from '../../lib/models/variants.ts';
 import { maskBias } from '../../lib/models/layers.ts';
 import { ParameterSet } from '../../lib/models/parameters.ts';
 import { decoderStepGraph } from '../../lib/models/t5-step.ts';
@@ -19,37 +20,11 @@ import {
   createGenerator,
 } from '../../lib/runtime/decode/generator.ts';
 import { type TestSession, compile, graphOf, tensor } from './engine.ts';
-import { weightsIn } from './models.ts';
+import { type T5Golden, t5Config } from './golden/language.ts';
+import { ruledTensor } from './golden/rule.ts';
+import { initialWeights, weightsIn } from './models.ts';
 
-interface GoldenTensor {
-  readonly name: string;
-  readonly key: string;
-  readonly shape: readonly number[];
-  readonly center: number;
-  readonly scale: number;
-}
-
-export interface GoldenT5 {
-  readonly config: Readonly<Record<string, number>>;
-  readonly params: readonly GoldenTensor[];
-  readonly encoder_hidden_states: Omit<GoldenTensor, 'name'>;
-  readonly greedy_ids_24_steps_no_eos: readonly (readonly number[])[];
-  readonly beam4_16_steps_no_eos: readonly { score: number; ids: readonly number[] }[];
-}
-
-export const readGolden = async (): Promise<GoldenT5> =>
-  JSON.parse(await readFile(new URL('../golden/t5.json', import.meta.url), 'utf8')) as GoldenT5;
-
-/** The golden files' rule for tensors that any language can reproduce. */
-export function goldenTensor({ key, shape, center, scale }: Omit<GoldenTensor, 'name'>): Tensor {
-  const hash = hashName(key);
-  const size = shape.reduce((product, dim) => product * dim, 1);
-  const values = Array.from({ length: size }, (_, i) => {
-    const unit = mix32((hash + Math.imul(i, 0x9e3779b9)) | 0) / 2 ** 31 - 1;
-    return center + scale * unit;
-  });
-  return tensor(values, shape);
-}
+const goldenFile = new URL('../golden/t5.json', import.meta.url);
 
 /** A small decoder, the weights of it, and a memory of `memoryTokens` tokens as its "vision" tokens. */
 export interface SmallModel {
@@ -58,25 +33,13 @@ export interface SmallModel {
   readonly memoryTokens: number;
 }
 
-export function goldenModel({
-  config,
-  params,
-  encoder_hidden_states: encoder,
-}: GoldenT5): SmallModel {
-  const tensors = new Map(params.map((spec) => [spec.name, goldenTensor(spec)]));
+/** The decoder of the golden file. */
+export async function goldenModel(): Promise<SmallModel> {
+  const golden = JSON.parse(await readFile(goldenFile, 'utf8')) as T5Golden;
   return {
-    config: {
-      dModel: Number(config['d_model']),
-      dKv: Number(config['d_kv']),
-      heads: Number(config['num_heads']),
-      dFf: Number(config['d_ff']),
-      layers: Number(config['num_decoder_layers']),
-      vocabulary: Number(config['vocab_size']),
-      buckets: 32,
-      maxDistance: 128,
-    },
-    weights: weightsIn(tensors),
-    memoryTokens: Number(encoder.shape[1]),
+    config: t5Config(golden.config),
+    weights: weightsIn(new Map(golden.params.map((spec) => [spec.name, ruledTensor(spec)]))),
+    memoryTokens: Number(golden.encoder_hidden_states.shape[1]),
   };
 }
 
@@ -96,37 +59,35 @@ function passingEncoder({ config }: SmallModel): Graph {
   });
 }
 
-async function temporaryFolder(t: ExecutionContext): Promise<string> {
-  const folder = await mkdtemp(join(tmpdir(), 'radscribe-'));
-  t.teardown(() => rm(folder, { recursive: true, force: true }));
-  return folder;
-}
-
 type Settings = Partial<Omit<GeneratorOptions, 'backend' | 'folder'>>;
 
+interface Running {
+  readonly generator: Generator;
+  close(): Promise<void>;
+}
+
 /** Starts a generator over two graphs in a backend of its own. */
-export async function startGenerator(
-  t: ExecutionContext,
+async function openGenerator(
   graphs: { readonly encoder: Graph; readonly decoder: Graph },
   weights: EmitOptions['weights'],
   settings: Settings & Pick<GeneratorOptions, 'preset'>,
-): Promise<Generator> {
-  const folder = await temporaryFolder(t);
+): Promise<Running> {
+  const folder = await mkdtemp(join(tmpdir(), 'radscribe-'));
   for (const name of ['encoder', 'decoder'] as const) {
     const model = emitModel(graphs[name], weights ? { name, weights } : { name });
     await writeFile(join(folder, `${name}.onnx`), model);
   }
   const backend = await createBackend({ intraOpThreads: 1 });
-  t.teardown(() => backend.dispose());
-  return createGenerator({ backend, folder, ...settings });
+  const generator = await createGenerator({ backend, folder, ...settings });
+  const close = async (): Promise<void> => {
+    await backend.dispose();
+    await rm(folder, { recursive: true });
+  };
+  return { generator, close };
 }
 
 /** A generator over a small decoder; text of n tokens leaves n + 1 memory tokens in sight. */
-export function smallGenerator(
-  t: ExecutionContext,
-  model: SmallModel,
-  settings: Settings = {},
-): Promise<Generator> {
+export function openSmallGenerator(model: SmallModel, settings: Settings = {}): Promise<Running> {
   const decoder = optimize(decoderStepGraph(new ParameterSet(), model.config));
   const preset = {
     maxTextTokens: model.memoryTokens - 1,
@@ -134,8 +95,34 @@ export function smallGenerator(
     fusion: { sep: 3 },
   };
   const graphs = { encoder: passingEncoder(model), decoder };
-  return startGenerator(t, graphs, model.weights, { preset, ...settings });
+  return openGenerator(graphs, model.weights, { preset, ...settings });
 }
+
+async function closing(t: ExecutionContext, running: Promise<Running>): Promise<Generator> {
+  const { generator, close } = await running;
+  t.teardown(close);
+  return generator;
+}
+
+export const smallGenerator = (
+  t: ExecutionContext,
+  model: SmallModel,
+  settings?: Settings,
+): Promise<Generator> => closing(t, openSmallGenerator(model, settings));
+
+/** A generator of a variant with its initial weights. */
+export const variantGenerator = (
+  t: ExecutionContext,
+  variant: VariantName,
+  preset: Preset,
+  settings: Settings = {},
+): Promise<Generator> => {
+  const weights = weightsIn(initialWeights(variantParameters(variant, preset)));
+  return closing(
+    t,
+    openGenerator(servingGraphs(variant, preset), weights, { preset, ...settings }),
+  );
+};
 
 /** The decoder without a cache: log-probabilities of the token after `ids`, computed anew. */
 export async function fullDecoder(

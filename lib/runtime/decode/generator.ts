@@ -294,7 +294,7 @@ class Scheduler implements Generator {
       job.tell((hooks) => hooks.onStep?.(0));
     } catch (error) {
       job.fail(error);
-      if (isLost(error)) this.#failAll(error);
+      if (isLost(error)) this.#failAll(unavailable(error));
     }
   }
 
@@ -332,7 +332,7 @@ class Scheduler implements Generator {
     try {
       await this.#batch.step();
     } catch (error) {
-      this.#failAll(error);
+      this.#failAll(unavailable(error));
       return;
     }
     this.#steps++;
@@ -346,8 +346,16 @@ class Scheduler implements Generator {
   }
 }
 
-/** Whether the worker died, and the caches with it. */
+/** Whether the worker died, and the caches with it: at this request, or while none ran. */
 const isLost = (error: unknown): boolean =>
-  error instanceof DomainError && error.code === 'UNAVAILABLE';
+  error instanceof DomainError && (error.code === 'UNAVAILABLE' || error.reason === 'KEPT_LOST');
+
+/** What requests whose caches are lost are told: another try is worth it. */
+const unavailable = (error: unknown): unknown =>
+  isLost(error) && (error as DomainError).code !== 'UNAVAILABLE'
+    ? new DomainError('UNAVAILABLE', 'CACHE_LOST', 'the caches were lost when their worker died', {
+        cause: error,
+      })
+    : error;
 
 const rowsTaken = (jobs: readonly Job[]): number => jobs.reduce((sum, { rows }) => sum + rows, 0);

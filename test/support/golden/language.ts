@@ -9,6 +9,7 @@ import { ParameterSet } from '../../../lib/models/parameters.ts';
 import { type T5Config, t5Decoder } from '../../../lib/models/t5.ts';
 import { tensor } from '../engine.ts';
 import { type Comparison, type Summary, compareTensor, tolerances } from './compare.ts';
+import { checkDecoding } from './decoding.ts';
 import { type Ruled, ruledTensor } from './rule.ts';
 import {
   type GoldenParameter,
@@ -96,7 +97,7 @@ export async function checkBert(golden: BertGolden): Promise<Comparison[]> {
   return [...comparisons, ...(await checkTraining(loss, root, imported, training))];
 }
 
-const t5Config = (config: T5Golden['config']): T5Config => ({
+export const t5Config = (config: T5Golden['config']): T5Config => ({
   dModel: config['d_model'] ?? 0,
   dKv: config['d_kv'] ?? 0,
   heads: config['num_heads'] ?? 0,
@@ -119,6 +120,7 @@ export async function checkT5(golden: T5Golden): Promise<Comparison[]> {
   return [
     ...imported.comparisons,
     compareTensor('logits', results['logits'], golden.logits, tolerances.float32),
+    ...(await checkDecoding(golden, config, imported.weights)),
     ...(await checkT5Training(golden, decode, root, imported)),
   ];
 }
