@@ -20,7 +20,7 @@ import {
   createGenerator,
 } from '../../lib/runtime/decode/generator.ts';
 import { type TestSession, compile, graphOf, tensor } from './engine.ts';
-import { type T5Golden, t5Config } from './golden/language.ts';
+import { type T5Golden, t5Config } from './golden/t5-file.ts';
 import { ruledTensor } from './golden/rule.ts';
 import { initialWeights, weightsIn } from './models.ts';
 
@@ -63,7 +63,7 @@ type Settings = Partial<Omit<GeneratorOptions, 'backend' | 'folder'>>;
 
 interface Running {
   readonly generator: Generator;
-  close(): Promise<void>;
+  readonly close: () => Promise<void>;
 }
 
 /** Starts a generator over two graphs in a backend of its own. */

@@ -1,5 +1,4 @@
 import type { Tensor } from '../../lib/graph/types.ts';
-import type { Type } from '../../lib/graph/value.ts';
 import { initialTensor } from '../../lib/models/init.ts';
 import type { ParameterSpec } from '../../lib/models/parameters.ts';
 import type { WeightSource } from '../../lib/onnx/emit.ts';
@@ -11,7 +10,7 @@ export const initialWeights = (specs: readonly ParameterSpec[], seed = 1): Map<s
 /** Hands tensors to `emitModel` as bytes within the model. */
 export const weightsIn =
   (tensors: ReadonlyMap<string, Tensor>) =>
-  (name: string, _: Type): WeightSource | undefined => {
+  (name: string): WeightSource | undefined => {
     const data = tensors.get(name)?.data;
     return data && new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
   };

@@ -5,7 +5,7 @@ import { parseDecodingOptions } from '../../../lib/runtime/decode/options.ts';
 import { openSmallGenerator } from '../generator.ts';
 import { weightsIn } from '../models.ts';
 import { type Comparison, compareExactly, compareNumber, tolerances } from './compare.ts';
-import type { T5Golden } from './language.ts';
+import type { T5Golden } from './t5-file.ts';
 import { ruledTensor } from './rule.ts';
 
 type Ids = readonly number[];

@@ -5,7 +5,7 @@ import { checkDenseNet, checkResNet, checkVit } from './vision.ts';
 /** A kind of golden file: how it is told from the others, and what checks it. */
 export interface Kind {
   readonly name: string;
-  recognises(golden: Readonly<Record<string, unknown>>): boolean;
+  readonly recognises: (golden: Readonly<Record<string, unknown>>) => boolean;
   check(golden: never): Promise<Comparison[]>;
 }
 

@@ -6,11 +6,12 @@ import { bertEmbed, bertLayers } from '../../../lib/models/bert.ts';
 import { maskBias } from '../../../lib/models/layers.ts';
 import { Dropouts } from '../../../lib/models/mode.ts';
 import { ParameterSet } from '../../../lib/models/parameters.ts';
-import { type T5Config, t5Decoder } from '../../../lib/models/t5.ts';
+import { t5Decoder } from '../../../lib/models/t5.ts';
 import { tensor } from '../engine.ts';
 import { type Comparison, type Summary, compareTensor, tolerances } from './compare.ts';
 import { checkDecoding } from './decoding.ts';
-import { type Ruled, ruledTensor } from './rule.ts';
+import { ruledTensor } from './rule.ts';
+import { type Matrix, type T5Golden, t5Config } from './t5-file.ts';
 import {
   type GoldenParameter,
   type GoldenTraining,
@@ -20,8 +21,6 @@ import {
   runWith,
 } from './weights.ts';
 
-type Matrix = readonly (readonly number[])[];
-
 interface BertGolden {
   readonly config: Readonly<Record<string, number>>;
   readonly params: readonly GoldenParameter[];
@@ -29,16 +28,6 @@ interface BertGolden {
   readonly token_type_ids: Matrix;
   readonly attention_mask: Matrix;
   readonly training?: GoldenTraining & { readonly target_key: string };
-}
-
-export interface T5Golden {
-  readonly config: Readonly<Record<string, number>>;
-  readonly params: readonly GoldenParameter[];
-  readonly encoder_hidden_states: Ruled;
-  readonly encoder_attention_mask: Matrix;
-  readonly decoder_input_ids: Matrix;
-  readonly logits: Summary;
-  readonly training?: GoldenTraining & { readonly labels: Matrix; readonly valid: Matrix };
 }
 
 const integers = (rows: Matrix): Value =>
@@ -96,17 +85,6 @@ export async function checkBert(golden: BertGolden): Promise<Comparison[]> {
   const loss = meanSquaredError(states, target, counted);
   return [...comparisons, ...(await checkTraining(loss, root, imported, training))];
 }
-
-export const t5Config = (config: T5Golden['config']): T5Config => ({
-  dModel: config['d_model'] ?? 0,
-  dKv: config['d_kv'] ?? 0,
-  heads: config['num_heads'] ?? 0,
-  dFf: config['d_ff'] ?? 0,
-  layers: config['num_decoder_layers'] ?? 0,
-  vocabulary: config['vocab_size'] ?? 0,
-  buckets: config['relative_attention_num_buckets'] ?? 32,
-  maxDistance: config['relative_attention_max_distance'] ?? 128,
-});
 
 export async function checkT5(golden: T5Golden): Promise<Comparison[]> {
   const config = t5Config(golden.config);
