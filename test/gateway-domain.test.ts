@@ -2,13 +2,7 @@ import test from 'ava';
 import { DomainError } from '../lib/errors.ts';
 import { Quota } from '../services/gateway/quota.ts';
 import { chooseRoute, type Route } from '../services/gateway/route.ts';
-import {
-  chooseView,
-  studyProbabilities,
-  usablePictures,
-  type View,
-  viewWarnings,
-} from '../services/gateway/views.ts';
+import { chooseView, usablePictures, type View, viewWarnings } from '../services/gateway/views.ts';
 
 const routes: readonly Route[] = [
   { channel: 'stable', release: 'rs-1', variant: 'vit-label' },
@@ -79,16 +73,6 @@ test('warnings name the picture, and say what was done with it', (t) => {
     'VIEW_NOT_PA images[0]',
     'FRONTAL_NOT_USED images[1]',
   ]);
-});
-
-test("a study's probabilities are the largest of its pictures'", (t) => {
-  t.deepEqual(
-    studyProbabilities([
-      [0.1, 0.9],
-      [0.4, 0.2],
-    ]),
-    [0.4, 0.9],
-  );
 });
 
 test('a quota lets a burst through, then an even rate, for each client by itself', (t) => {

@@ -66,17 +66,25 @@ const signatures: readonly { format: DecodedImage['format']; offset: number; byt
   { format: 'tiff', offset: 0, bytes: 'MM\0+' },
 ];
 
-function detectFormat(bytes: Uint8Array): DecodedImage['format'] {
-  const found = signatures.find((signature) =>
+/** From so many first bytes `formatOf` tells every format. */
+export const headBytes = 132;
+
+/** What the first bytes say that a file is; undefined for none of the formats that are decoded. */
+export function formatOf(bytes: Uint8Array): DecodedImage['format'] | undefined {
+  return signatures.find((signature) =>
     Array.from(signature.bytes).every(
       (character, index) => bytes[signature.offset + index] === character.charCodeAt(0),
     ),
-  );
-  if (found === undefined) {
+  )?.format;
+}
+
+function detectFormat(bytes: Uint8Array): DecodedImage['format'] {
+  const format = formatOf(bytes);
+  if (format === undefined) {
     throw new ImageRefused(
       'IMAGE_FORMAT_UNSUPPORTED',
       `${bytes.length} bytes of an unknown format; expected JPEG, PNG, TIFF or DICOM Part 10`,
     );
   }
-  return found.format;
+  return format;
 }

@@ -68,12 +68,3 @@ export function viewWarnings(pictures: readonly Picture[], chosen: number): read
   }
   return warnings;
 }
-
-/**
- * The labels of a study from those of its pictures: the largest probability of each, as CheXpert
- * (Irvin et al. 2019) reads several views.
- */
-export function studyProbabilities(pictures: readonly (readonly number[])[]): readonly number[] {
-  const [first = []] = pictures;
-  return first.map((_, label) => Math.max(...pictures.map((values) => values[label] ?? 0)));
-}

@@ -1,0 +1,112 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { createInterface } from 'node:readline';
+import { fileURLToPath } from 'node:url';
+import { DomainError } from '../../lib/errors.ts';
+
+export interface ChildSpec {
+  /** The service: `services/{name}/main.ts`. */
+  readonly name: string;
+  /** Its settings; the environment of this process goes along. */
+  readonly env: Readonly<Record<string, string>>;
+  /** Each line that it writes. */
+  readonly onLine?: (line: string) => void;
+  /** It died unasked: about to be started again, or given up. */
+  readonly onDeath?: (why: string, givenUp: boolean) => void;
+}
+
+/** A service that dies more often than this within `restartWindowMs` is given up. */
+const maxRestarts = 5;
+const restartWindowMs = 60_000;
+/** Before the next start; doubled for every death in the window. */
+const backoffMs = 200;
+/** Lines kept to say why a child died. */
+const keptLines = 5;
+
+/** One service as a child process, started again when it dies. */
+export class Child {
+  readonly name: string;
+  readonly #spec: ChildSpec;
+  readonly #deathsMs: number[] = [];
+  readonly #lines: string[] = [];
+  #process: ChildProcess | undefined;
+  #timer: NodeJS.Timeout | undefined;
+  #stopping = false;
+
+  constructor(spec: ChildSpec) {
+    this.name = spec.name;
+    this.#spec = spec;
+    this.#start();
+  }
+
+  /** The id of the process that runs now; undefined between two. */
+  get pid(): number | undefined {
+    return this.#process?.pid;
+  }
+
+  /** SIGTERM, then SIGKILL after `graceMs`. Resolves with the exit code; null after SIGKILL. */
+  async stop(graceMs = 10_000): Promise<number | null> {
+    this.#stopping = true;
+    clearTimeout(this.#timer);
+    const child = this.#process;
+    if (child === undefined) return 0;
+    const ended = new Promise<number | null>((resolve) => child.once('exit', resolve));
+    child.kill('SIGTERM');
+    const timer = setTimeout(() => child.kill('SIGKILL'), graceMs);
+    try {
+      return await ended;
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  #start(): void {
+    const { name, env } = this.#spec;
+    const main = fileURLToPath(new URL(`../${name}/main.ts`, import.meta.url));
+    // A group of its own would outlive us; in ours, Ctrl-C reaches it too, and it ends by itself.
+    const child = spawn(process.execPath, [main], {
+      env: { ...process.env, ...env },
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
+    this.#process = child;
+    this.#lines.length = 0;
+    for (const stream of [child.stdout, child.stderr]) {
+      createInterface({ input: stream }).on('line', (line) => {
+        this.#lines.push(line);
+        if (this.#lines.length > keptLines) this.#lines.shift();
+        this.#spec.onLine?.(line);
+      });
+    }
+    child.once('error', (error) => this.#died(error.message));
+    child.once('exit', (code, signal) => this.#died(signal ?? `exit code ${code}`));
+  }
+
+  #died(why: string): void {
+    if (this.#process === undefined) return;
+    this.#process = undefined;
+    if (this.#stopping) return;
+    const nowMs = performance.now();
+    this.#deathsMs.push(nowMs);
+    const recent = this.#deathsMs.filter((atMs) => nowMs - atMs < restartWindowMs).length;
+    const givenUp = recent > maxRestarts;
+    this.#spec.onDeath?.([why, this.lastWords()].filter(Boolean).join(': '), givenUp);
+    if (givenUp) return;
+    this.#timer = setTimeout(() => this.#start(), backoffMs * 2 ** (recent - 1));
+  }
+
+  /** What it wrote last, in one line; '' for nothing. */
+  lastWords(): string {
+    const [last = ''] = this.#lines.slice(-1);
+    try {
+      const { msg, err } = JSON.parse(last) as { msg?: string; err?: { message?: string } };
+      return [msg, err?.message].filter(Boolean).join(': ');
+    } catch {
+      return last;
+    }
+  }
+}
+
+/** Throws FAILED_PRECONDITION where somebody listens on a port already. */
+export function portTaken(name: string, port: number): DomainError {
+  const message = `port ${port} for ${name} is in use: end what listens there, or choose another with --port`;
+  return new DomainError('FAILED_PRECONDITION', 'PORT_IN_USE', message);
+}
