@@ -1,5 +1,6 @@
 import type { Comparison } from './compare.ts';
 import { checkBert, checkT5 } from './language.ts';
+import { checkTextMetrics } from './text.ts';
 import { checkDenseNet, checkResNet, checkVit } from './vision.ts';
 
 /** A kind of golden file: how it is told from the others, and what checks it. */
@@ -22,6 +23,11 @@ const kinds: readonly Kind[] = [
   { name: 'ViT', recognises: hasParameter('embeddings.cls_token'), check: checkVit },
   { name: 'BERT', recognises: hasParameter('embeddings.word_embeddings.weight'), check: checkBert },
   { name: 'T5', recognises: hasParameter('shared.weight'), check: checkT5 },
+  {
+    name: 'text measures',
+    recognises: ({ pairs }) => Array.isArray(pairs),
+    check: checkTextMetrics,
+  },
 ];
 
 export const kindOf = (golden: Readonly<Record<string, unknown>>): Kind | undefined =>

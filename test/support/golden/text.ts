@@ -1,16 +1,11 @@
 /** Checks a file of reference values for the text measures against our own. */
 import { z } from 'zod';
-import { addBleu, bleu, bleuCounts } from '../../lib/text/metrics/bleu.ts';
-import { cider } from '../../lib/text/metrics/cider.ts';
-import { meteor } from '../../lib/text/metrics/meteor.ts';
-import { mean, splitAtSpaces, tokenizePairs } from '../../lib/text/metrics/pairs.ts';
-import { rougeL } from '../../lib/text/metrics/rouge.ts';
-
-export interface TextComparison {
-  readonly what: string;
-  readonly error: number;
-  readonly tolerance: number;
-}
+import { addBleu, bleu, bleuCounts } from '../../../lib/text/metrics/bleu.ts';
+import { cider } from '../../../lib/text/metrics/cider.ts';
+import { meteor } from '../../../lib/text/metrics/meteor.ts';
+import { mean, splitAtSpaces, tokenizePairs } from '../../../lib/text/metrics/pairs.ts';
+import { rougeL } from '../../../lib/text/metrics/rouge.ts';
+import type { Comparison } from './compare.ts';
 
 const schema = z.object({
   pairs: z.array(z.object({ reference: z.string(), hypothesis: z.string() })).min(1),
@@ -29,11 +24,9 @@ const schema = z.object({
 const exact = 1e-6;
 const synonyms = 5e-3;
 
-export const isTextGolden = (file: unknown): boolean => schema.safeParse(file).success;
-
 /** The corpus' measures, and for each measure the pair that differs most. */
-export function checkTextMetrics(file: unknown): readonly TextComparison[] {
-  const { pairs, expected } = schema.parse(file);
+export async function checkTextMetrics(golden: unknown): Promise<Comparison[]> {
+  const { pairs, expected } = schema.parse(golden);
   const tokens = tokenizePairs(
     pairs.map(({ hypothesis, reference }) => ({ candidate: hypothesis, references: [reference] })),
     splitAtSpaces,
