@@ -93,6 +93,11 @@ export interface OpAttributes {
 
   MatMul: None;
   Gemm: { readonly transA: boolean; readonly transB: boolean };
+  /**
+   * x [..., K] by the transpose of 8-bit weights [N, K / block_size, block_size] with a scale for each
+   * block, [N, K / block_size]; 128 stands for 0. ONNX Runtime's own operator, for serving.
+   */
+  MatMulNBits: { readonly block_size: number };
   /** Gradients exist for dilation 1 only. */
   Conv: Window & { readonly dilations: readonly [number, number] };
   ConvTranspose: Window & { readonly output_padding: readonly [number, number] };

@@ -306,6 +306,8 @@ export const o = {
       bias,
     }: { transA?: boolean; transB?: boolean; bias?: Value } = {},
   ): Value => one('Gemm', bias ? [a, b, bias] : [a, b], { transA, transB }),
+  MatMulNBits: (x: Value, codes: Value, scales: Value): Value =>
+    one('MatMulNBits', [x, codes, scales], { block_size: Number(codes.shape[2]) }),
   Conv: (
     x: Value,
     w: Value,

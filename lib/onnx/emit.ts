@@ -40,11 +40,15 @@ export interface EmitOptions {
 /** Turns a graph into the bytes of an ONNX model. Throws GraphError for a parameter without weights. */
 export function emitModel(graph: Graph, options: EmitOptions): Uint8Array {
   const writer = new Writer(options);
+  const written = writer.main(graph);
   return encodeModel({
     irVersion,
     producerName: 'radscribe',
-    opsetImport: [{ domain: '', version: opset }],
-    graph: writer.main(graph),
+    opsetImport: [
+      { domain: '', version: opset },
+      ...[...writer.domains].map((domain) => ({ domain, version: 1 })),
+    ],
+    graph: written,
   });
 }
 
@@ -77,6 +81,9 @@ class Writer {
   readonly #parameters = new Map<string, string>();
   /** Outputs that something reads; the others stay unnamed and are not computed. */
   readonly #read = new Set<Value>();
+
+  /** Domains of operators that are not ONNX's own. */
+  readonly domains = new Set<string>();
 
   constructor(options: EmitOptions) {
     this.#options = options;
@@ -127,7 +134,8 @@ class Writer {
       attributes: unknown,
       node: Node,
     ) => ReturnType<(typeof lowering)[OpName]>;
-    const { attributes, indices = [] } = lower(node.attributes, node);
+    const { attributes, indices = [], domain = '' } = lower(node.attributes, node);
+    if (domain) this.domains.add(domain);
     const input = [
       ...node.inputs.map((value) => this.#nameOf(value, scope)),
       ...indices.map((values) => this.#constant('int64', [values.length], indexBytes(values))),
@@ -144,7 +152,7 @@ class Writer {
     return {
       name: this.#claim(node.op),
       opType: node.op,
-      domain: '',
+      domain,
       input,
       output,
       attribute,

@@ -67,7 +67,7 @@ interface Running {
 }
 
 /** Starts a generator over two graphs in a backend of its own. */
-async function openGenerator(
+export async function openGenerator(
   graphs: { readonly encoder: Graph; readonly decoder: Graph },
   weights: EmitOptions['weights'],
   settings: Settings & Pick<GeneratorOptions, 'preset'>,
@@ -92,7 +92,8 @@ export function openSmallGenerator(model: SmallModel, settings: Settings = {}): 
   const preset = {
     maxTextTokens: model.memoryTokens - 1,
     maxReportTokens: 512,
-    fusion: { sep: 3 },
+    fusion: { sep: 3, vocabulary: 1000 },
+    t5: model.config,
   };
   const graphs = { encoder: passingEncoder(model), decoder };
   return openGenerator(graphs, model.weights, { preset, ...settings });

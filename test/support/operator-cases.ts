@@ -194,6 +194,19 @@ export const operatorCases: { readonly [K in OpName]: OperatorCase } = {
       ]);
     },
   },
+  MatMulNBits: {
+    inputs: [
+      { shape: [2, 3, 32] },
+      {
+        shape: [5, 2, 16],
+        dtype: 'uint8',
+        values: Array.from({ length: 160 }, (_, i) => (i * 37) % 256),
+      },
+      { shape: [5, 2], range: [0.001, 0.01] },
+    ],
+    build: (x) => o.MatMulNBits(a(x), b(x), c(x)),
+    float32: true,
+  },
   Conv: {
     inputs: [
       { shape: [2, 3, 7, 6] },

@@ -16,7 +16,7 @@ const requireContraction = (a: Value, b: Value, left: Dim, right: Dim): void => 
   }
 };
 
-export const linearAlgebra: Rows<'MatMul' | 'Gemm'> = {
+export const linearAlgebra: Rows<'MatMul' | 'Gemm' | 'MatMulNBits'> = {
   MatMul: {
     infer: (x) => {
       requireSameDtype(x);
@@ -62,5 +62,24 @@ export const linearAlgebra: Rows<'MatMul' | 'Gemm'> = {
         : o.Gemm(a, g, { transA: !transA });
       return x[2] ? [da, db, g] : [da, db];
     },
+  },
+  MatMulNBits: {
+    infer: (x, { block_size }) => {
+      const [a, codes, scales] = [at(x, 0), at(x, 1), at(x, 2)];
+      const [outputs = 1, blocks = 1, block] = codes.shape;
+      const fits =
+        codes.dtype === 'uint8' &&
+        block === block_size &&
+        dimAt(a, -1) === Number(blocks) * block_size &&
+        String(scales.shape) === String([outputs, blocks]);
+      if (!fits) {
+        throw new GraphError(
+          `codes ${printShape(codes.shape)} and scales ${printShape(scales.shape)} do not fit`,
+        );
+      }
+      return [{ dtype: a.dtype, shape: [...a.shape.slice(0, -1), outputs] }];
+    },
+    // Trained weights are quantised, quantised weights are not trained.
+    vjp: null,
   },
 };

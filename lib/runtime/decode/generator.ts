@@ -5,13 +5,22 @@ import { type Backend, type Session, cancelled } from '../backend.ts';
 import { type Member, type RunningBatch, loadBatch } from './batch.ts';
 import { type Memory, int64 } from './cache.ts';
 import { type DecodingOptions, rowsOf } from './options.ts';
-import { type Found, type GeneratedToken, createSearch } from './search.ts';
+import {
+  type Followed,
+  type Found,
+  type GeneratedToken,
+  type Search,
+  type SearchContext,
+  createSearch,
+  followSearch,
+} from './search.ts';
 
 /** What of a preset the generator must know (lib/models/preset.ts). */
 interface GeneratorPreset {
   readonly maxTextTokens: number;
   readonly maxReportTokens: number;
-  readonly fusion: { readonly sep: number };
+  readonly fusion: { readonly sep: number; readonly vocabulary: number };
+  readonly t5: { readonly vocabulary: number };
 }
 
 export interface GeneratorOptions {
@@ -78,6 +87,15 @@ export interface Generator {
     options: DecodingOptions,
     hooks?: GenerateHooks,
   ): Promise<Generated>;
+  /**
+   * Reads a report instead of writing one: for each of `ids` and the end token after them, what the
+   * model would have chosen after the tokens before, and how likely what stands there is to it.
+   */
+  follow(
+    request: GenerateRequest,
+    ids: readonly number[],
+    hooks?: Pick<GenerateHooks, 'signal'>,
+  ): Promise<Followed>;
   /** Requests that wait, rows in use, steps and encoder runs so far. */
   readonly load: GeneratorLoad;
   /** Refuses new requests, ends those that came before, then frees the sessions. */
@@ -109,9 +127,9 @@ export async function createGenerator(options: GeneratorOptions): Promise<Genera
 /** One call of `generate` on its way. */
 class Job {
   readonly request: GenerateRequest;
-  readonly options: DecodingOptions;
   readonly hooks: GenerateHooks;
   readonly rows: number;
+  readonly search: Search;
   readonly result = Promise.withResolvers<Generated>();
   readonly #startedAt = performance.now();
   #prefillAt = 0;
@@ -121,11 +139,16 @@ class Job {
   /** Its caller has an answer: it only has to leave. */
   ended = false;
 
-  constructor(request: GenerateRequest, options: DecodingOptions, hooks: GenerateHooks) {
+  constructor(
+    request: GenerateRequest,
+    rows: number,
+    hooks: GenerateHooks,
+    searching: (onToken: SearchContext['onToken']) => Search,
+  ) {
     this.request = request;
-    this.options = options;
+    this.rows = rows;
     this.hooks = hooks;
-    this.rows = rowsOf(options);
+    this.search = searching((token) => this.tell(({ onToken }) => onToken?.(token)));
   }
 
   beginPrefill(): void {
@@ -193,13 +216,31 @@ class Scheduler implements Generator {
     };
   }
 
-  async generate(
+  generate(
     request: GenerateRequest,
-    options: DecodingOptions,
+    given: DecodingOptions,
     hooks: GenerateHooks = {},
   ): Promise<Generated> {
-    const { signal } = hooks;
-    const job = new Job(request, this.#capped(options), hooks);
+    const options = this.#capped(given);
+    const { start, eos } = this.#options;
+    const searching = (onToken: SearchContext['onToken']): Search =>
+      createSearch({ options, start, eos, onToken });
+    return this.#enqueue(new Job(request, rowsOf(options), hooks, searching));
+  }
+
+  async follow(
+    request: GenerateRequest,
+    ids: readonly number[],
+    hooks: Pick<GenerateHooks, 'signal'> = {},
+  ): Promise<Followed> {
+    checkIds('ids', ids, this.#options.preset.t5.vocabulary);
+    const search = followSearch(ids, this.#options.eos);
+    await this.#enqueue(new Job(request, 1, hooks, () => search));
+    return search.followed();
+  }
+
+  async #enqueue(job: Job): Promise<Generated> {
+    const { signal } = job.hooks;
     this.#check(job);
     if (signal?.aborted) throw cancelled(signal);
     const onAbort = (): void => {
@@ -243,6 +284,7 @@ class Scheduler implements Generator {
       const message = `got ${textIds.length} tokens, expected at most ${preset.maxTextTokens}`;
       throw invalidArgument('TEXT_TOO_LONG', 'textIds', message);
     }
+    checkIds('textIds', textIds, preset.fusion.vocabulary);
     if (tokens.shape.length !== 2) {
       const message = `got shape [${tokens.shape.join(',')}], expected [tokens,channels]`;
       throw invalidArgument('TOKENS_INVALID', 'tokens', message);
@@ -278,8 +320,7 @@ class Scheduler implements Generator {
     const [job] = this.#waiting;
     if (!job || rowsTaken(this.#active) + job.rows > this.#options.maxRows) return;
     this.#waiting.shift();
-    const { options } = job;
-    const { start, eos } = this.#options;
+    const { start } = this.#options;
     try {
       job.beginPrefill();
       const memory = await this.#prefill(job);
@@ -287,9 +328,7 @@ class Scheduler implements Generator {
         await Promise.all(Object.values(memory.caches).map((kept) => kept.release()));
         return;
       }
-      const onToken = (token: GeneratedToken): void => job.tell((hooks) => hooks.onToken?.(token));
-      const search = createSearch({ options, start, eos, onToken });
-      job.beginDecode(await this.#batch.join(memory, search, start));
+      job.beginDecode(await this.#batch.join(memory, job.search, start));
       this.#active.push(job);
       job.tell((hooks) => hooks.onStep?.(0));
     } catch (error) {
@@ -340,10 +379,18 @@ class Scheduler implements Generator {
     for (const job of this.#active) {
       job.steps++;
       job.tell((hooks) => hooks.onStep?.(job.steps));
-      if (!job.ended && job.member?.rows.length === 0) job.finish(job.member.search.found());
+      if (!job.ended && job.member?.rows.length === 0) job.finish(job.search.found());
     }
     this.#sweep();
   }
+}
+
+/** An id outside of the vocabulary would fail the run, and with it the neighbours'. */
+function checkIds(field: string, ids: readonly number[], vocabulary: number): void {
+  const wrong = ids.findIndex((id) => !Number.isInteger(id) || id < 0 || id >= vocabulary);
+  if (wrong < 0) return;
+  const message = `got ${ids[wrong]}, expected an id below ${vocabulary}`;
+  throw invalidArgument('TOKEN_UNKNOWN', `${field}[${wrong}]`, message);
 }
 
 /** Whether the worker died, and the caches with it: at this request, or while none ran. */

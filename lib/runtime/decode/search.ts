@@ -88,3 +88,31 @@ function singleSearch({ options, start, eos, onToken }: SearchContext): Search {
     found: () => ({ ids: ids.slice(1), logProbs, finishReason, score }),
   };
 }
+
+export interface Followed {
+  /** What the model would have chosen in each place, likeliest first as greedy decoding does. */
+  readonly choices: readonly number[];
+  /** The model's log-probability of what stands there. */
+  readonly logProbs: readonly number[];
+}
+
+/** Follows a report instead of choosing one: `ids` and the end token after them. */
+export function followSearch(
+  ids: readonly number[],
+  eos: number,
+): Search & { followed(): Followed } {
+  const path = [...ids, eos];
+  const choices: number[] = [];
+  const logProbs: number[] = [];
+  return {
+    advance([row]) {
+      if (!row) throw new RangeError('a search needs its row');
+      const token = path[choices.length] as number;
+      logProbs.push((row.logits[token] ?? -Infinity) - row.normalizer);
+      choices.push(argMax(row.logits));
+      return choices.length < path.length ? [{ parent: 0, token }] : [];
+    },
+    found: () => ({ ids, logProbs, finishReason: 'eos', score: 0 }),
+    followed: () => ({ choices, logProbs }),
+  };
+}
