@@ -1,11 +1,13 @@
 import type { Command } from 'commander';
 import { registerData } from './data.ts';
+import { registerImport } from './import.ts';
 import { registerLabel } from './label.ts';
 import { registerMetrics } from './metrics.ts';
 
 /** Every subcommand, in the order `radscribe --help` lists them. */
 export const commands: readonly ((program: Command) => void)[] = [
   registerData,
+  registerImport,
   registerLabel,
   registerMetrics,
 ];

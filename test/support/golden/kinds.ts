@@ -7,7 +7,7 @@ import { checkDenseNet, checkResNet, checkVit } from './vision.ts';
 export interface Kind {
   readonly name: string;
   readonly recognises: (golden: Readonly<Record<string, unknown>>) => boolean;
-  check(golden: never): Promise<Comparison[]>;
+  readonly check: (golden: never) => Promise<Comparison[]>;
 }
 
 const hasParameter =
