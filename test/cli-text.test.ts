@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test, { type ExecutionContext } from 'ava';
 import sharp from 'sharp';
+import { loadTokenizer } from '../lib/text/tokenizer.ts';
 import { observations } from '../lib/text/labels/observations.ts';
 
 interface Ended {
@@ -101,6 +102,28 @@ test('metrics prints a table, and JSON', async (t) => {
   const wrong = await radscribe(['metrics', '-'], lines({ candidate: 'x', references: [] }));
   t.is(wrong.code, 2);
   t.regex(wrong.stderr, /line 1: expected "candidate", and "reference" or "references"/);
+});
+
+test('tokenizer trains and converts to files that are read back', async (t) => {
+  const root = await folder(t);
+  const texts = join(root, 'texts.txt');
+  await writeFile(texts, 'The lungs are clear.\nThe heart is normal in size.\n');
+  const output = join(root, 'tokenizer.json');
+  for (const kind of ['wordpiece', 'unigram']) {
+    const args = ['train', texts, '--kind', kind, '--size', '260', '--output', output];
+    const { code, stdout, stderr } = await radscribe(['tokenizer', ...args]);
+    t.is(code, 0, stderr);
+    t.regex(stdout, /tokenizer\.json: (WordPiece|Unigram), \d+ tokens/);
+    t.is(typeof loadTokenizer(output).encode('The heart')[0], 'number');
+  }
+  const vocabulary = join(root, 'vocab.txt');
+  await writeFile(vocabulary, '[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\nheart\n');
+  const converted = await radscribe(['tokenizer', 'convert', vocabulary, '--output', output]);
+  t.is(converted.stdout, `${output}: WordPiece, 6 tokens\n`);
+  t.deepEqual(loadTokenizer(output).encode('Heart'), [5]);
+  const wrong = await radscribe(['tokenizer', 'convert', texts, '--output', output]);
+  t.is(wrong.code, 2);
+  t.regex(wrong.stderr, /it lacks \[PAD\]/);
 });
 
 test('data sheet draws as many studies as it is told', async (t) => {

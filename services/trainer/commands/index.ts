@@ -3,6 +3,7 @@ import { registerData } from './data.ts';
 import { registerImport } from './import.ts';
 import { registerLabel } from './label.ts';
 import { registerMetrics } from './metrics.ts';
+import { registerTokenizer } from './tokenizer.ts';
 
 /** Every subcommand, in the order `radscribe --help` lists them. */
 export const commands: readonly ((program: Command) => void)[] = [
@@ -10,4 +11,5 @@ export const commands: readonly ((program: Command) => void)[] = [
   registerImport,
   registerLabel,
   registerMetrics,
+  registerTokenizer,
 ];
