@@ -158,3 +158,49 @@ test('long and hostile texts are split in linear time', (t) => {
     t.truthy(parseReport(`x${piece.repeat(200_000 / piece.length)}x`), piece);
   }
 });
+
+test('whatever comes, sections hold words of the text and no others', (t) => {
+  const seed = Math.floor(Math.random() * 2 ** 31);
+  t.log(`seed ${seed}`);
+  let state = seed;
+  const random = (below: number) => {
+    state = (Math.imul(state, 1_103_515_245) + 12_345) & 0x7fff_ffff;
+    return Math.floor((state / 0x8000_0000) * below);
+  };
+  const pieces = [
+    'FINDINGS:',
+    'Impression :',
+    'WET READ:',
+    'ADDENDUM',
+    'LUNGS:',
+    'clear.',
+    '肺',
+    '🫁',
+  ];
+  pieces.push(
+    '\n',
+    '\n\n',
+    '\r\n',
+    '\t',
+    '___',
+    'XXXX',
+    '\ud800',
+    ':',
+    '1.',
+    '_'.repeat(12),
+    'a/b',
+  );
+  for (let round = 0; round < 500; round++) {
+    const text = Array.from({ length: random(30) }, () => pieces[random(pieces.length)]).join(' ');
+    const given = new Set(tidyText(text).split(' '));
+    const { findings, impression, indication } = parseReport(text);
+    for (const section of [findings, impression, indication]) {
+      const words = section.split(' ').filter((word) => word !== '');
+      t.true(
+        words.every((word) => given.has(word)),
+        JSON.stringify({ text, section }),
+      );
+      t.is(section, section.trim());
+    }
+  }
+});

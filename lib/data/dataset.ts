@@ -16,7 +16,7 @@ export type View = FilmView | 'FRONTAL' | null;
 export type Labels = Readonly<Record<Observation, LabelState>>;
 
 /** The 14 observations, and whether the dataset came with them or our rules read them. */
-export interface StudyLabels {
+interface StudyLabels {
   readonly labels: Labels;
   readonly labelsFrom: 'given' | 'extracted';
 }
@@ -64,7 +64,7 @@ export interface Source<R extends StudyRecord> {
   close?(): Promise<void>;
 }
 
-export interface StudyImage extends ImageRecord {
+interface StudyImage extends ImageRecord {
   /** Reads and decodes the file, anew at each call. */
   decode(): Promise<DecodedImage>;
 }

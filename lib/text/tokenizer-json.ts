@@ -34,8 +34,6 @@ const schema = z.looseObject({
 });
 
 export type TokenizerJson = z.infer<typeof schema>;
-export type WordPieceModel = z.infer<typeof wordPieceModel>;
-export type UnigramModel = z.infer<typeof unigramModel>;
 export type DecoderJson = z.infer<typeof decoder>;
 
 /** Reads a tokenizer.json, or checks one that was read. Throws TOKENIZER_MALFORMED naming the field. */

@@ -26,7 +26,7 @@ export interface Tokenizer {
   readonly idOf: (token: string) => number;
 }
 
-export interface StreamDecoder {
+interface StreamDecoder {
   /** The text that is certain after this id: whole words, without the space that will follow. */
   readonly push: (id: number) => string;
   /** The rest. */

@@ -11,7 +11,7 @@ export interface Spot {
   readonly deep: number;
 }
 
-export interface Fracture {
+interface Fracture {
   readonly side: Side;
   readonly bone: 'ribs' | 'clavicle';
   readonly ribs: readonly number[];

@@ -27,7 +27,7 @@ const blurs = {
   metal: 0.4,
 } as const;
 
-export type Plane = keyof typeof blurs;
+type Plane = keyof typeof blurs;
 export type Planes = Readonly<Record<Plane, Layer>>;
 
 const names = Object.keys(blurs) as Plane[];

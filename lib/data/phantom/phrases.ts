@@ -55,7 +55,7 @@ const ordinals = [
 const ordinal = (rib: number): string => ordinals[rib - 1] as string;
 
 /** Largest diameter in words, from design units of 0.75 mm. */
-export const centimetres = (radius: number): string => `${(radius * 2 * 0.075).toFixed(1)} cm`;
+const centimetres = (radius: number): string => `${(radius * 2 * 0.075).toFixed(1)} cm`;
 
 /** One row an observation; the picture is drawn from the same finding. */
 export const phrases: PerAbnormality<readonly [], Phrases> = {

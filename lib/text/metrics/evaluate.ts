@@ -37,14 +37,14 @@ const languageFigures = [
   'unigramRecall',
   'unigramF1',
 ] as const;
-export type LanguageFigure = (typeof languageFigures)[number];
+type LanguageFigure = (typeof languageFigures)[number];
 
 const averages = ['micro', 'macro', 'example'] as const;
 const clinicalFigures = [
   ...averages.flatMap((name) => [`${name}Precision`, `${name}Recall`, `${name}F1`] as const),
   'accuracy',
 ] as const;
-export type ClinicalFigure = (typeof clinicalFigures)[number];
+type ClinicalFigure = (typeof clinicalFigures)[number];
 
 export interface Evaluation {
   readonly pairs: number;

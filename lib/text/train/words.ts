@@ -36,7 +36,7 @@ export function countWords(
 }
 
 /** Every character that a keyboard without accents writes: no text in it is unknown. */
-export const keyboard: readonly string[] = Array.from({ length: 0x7e - 0x20 }, (_, at) =>
+const keyboard: readonly string[] = Array.from({ length: 0x7e - 0x20 }, (_, at) =>
   String.fromCodePoint(at + 0x21),
 );
 
