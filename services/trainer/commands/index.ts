@@ -4,6 +4,7 @@ import { registerImport } from './import.ts';
 import { registerLabel } from './label.ts';
 import { registerMetrics } from './metrics.ts';
 import { registerTokenizer } from './tokenizer.ts';
+import { registerTrain } from './train.ts';
 
 /** Every subcommand, in the order `radscribe --help` lists them. */
 export const commands: readonly ((program: Command) => void)[] = [
@@ -12,4 +13,5 @@ export const commands: readonly ((program: Command) => void)[] = [
   registerLabel,
   registerMetrics,
   registerTokenizer,
+  registerTrain,
 ];

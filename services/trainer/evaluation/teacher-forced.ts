@@ -1,0 +1,92 @@
+import { copyFile, link, mkdir, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { optimize } from '../../../lib/graph/passes.ts';
+import { type Value, input } from '../../../lib/graph/value.ts';
+import { ParameterSet } from '../../../lib/models/parameters.ts';
+import { emitModel } from '../../../lib/onnx/emit.ts';
+import type { Backend } from '../../../lib/runtime/backend.ts';
+import { writeAtomically } from '../../../lib/weights/atomic.ts';
+import { openSafetensors } from '../../../lib/weights/safetensors.ts';
+import type { PreparedStudy } from '../data/prepared.ts';
+import { type FeedSource, feedTypes, makeFeeds, unstacked } from '../training/feeds.ts';
+import { type StageContext, stageModel } from '../training/model.ts';
+
+export interface TeacherForcedOptions {
+  readonly backend: Backend;
+  /** Holds generator.safetensors. */
+  readonly folder: string;
+  /** For the model; made and removed again. */
+  readonly scratch: string;
+  readonly source: FeedSource;
+  readonly context: StageContext;
+  readonly studies: readonly PreparedStudy[];
+  readonly batch: number;
+}
+
+/** Share of report tokens that come out first when all before them are given. */
+export async function teacherForcedAccuracy(options: TeacherForcedOptions): Promise<number> {
+  const { backend, folder, scratch, source, context, studies, batch } = options;
+  const location = 'generator.safetensors';
+  await mkdir(scratch, { recursive: true });
+  const weights = join(scratch, location);
+  await rm(weights, { force: true });
+  // External data must lie beside the model; a link costs nothing where the disk is the same.
+  await link(join(folder, location), weights).catch(() =>
+    copyFile(join(folder, location), weights),
+  );
+  const path = join(scratch, 'teacher-forced.onnx');
+  await writeModel(path, weights, location, source, context);
+  const session = await backend.load(path);
+  let [right, all] = [0, 0];
+  try {
+    for (let at = 0; at < studies.length; at += batch) {
+      const part = studies.slice(at, at + batch);
+      const stacked = await makeFeeds(source, { studies: part, size: part.length, epoch: null });
+      const { fetched } = await session.run(unstacked(stacked));
+      const counted = Number(fetched['counted']?.data[0] ?? 0);
+      right += Number(fetched['accuracy']?.data[0] ?? 0) * counted;
+      all += counted;
+    }
+  } finally {
+    await session.dispose();
+    await rm(scratch, { recursive: true, force: true });
+  }
+  return all === 0 ? 0 : right / all;
+}
+
+async function writeModel(
+  path: string,
+  weights: string,
+  location: string,
+  source: FeedSource,
+  context: StageContext,
+): Promise<void> {
+  const batch = Object.fromEntries(
+    Object.entries(feedTypes(source, 'batch')).map(([name, { dtype, shape }]): [string, Value] => [
+      name,
+      input(name, dtype, shape),
+    ]),
+  );
+  const { accuracy, counted } = stageModel(new ParameterSet(), batch, context);
+  if (!accuracy || !counted) throw new RangeError('the stage has no reports');
+  const graph = optimize({
+    inputs: Object.values(batch),
+    outputs: [
+      { name: 'accuracy', value: accuracy },
+      { name: 'counted', value: counted },
+    ],
+  });
+  const file = await openSafetensors(weights);
+  try {
+    const bytes = emitModel(graph, {
+      name: 'teacher forced',
+      weights: (name) => {
+        const { byteOffset, byteLength } = file.info(name);
+        return { location, byteOffset, byteLength };
+      },
+    });
+    await writeAtomically(path, async (model) => model.writeFile(bytes));
+  } finally {
+    await file.close();
+  }
+}

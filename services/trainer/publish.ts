@@ -1,0 +1,93 @@
+import { randomUUID } from 'node:crypto';
+import { readFile, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { variantParameters } from '../../lib/models/variants.ts';
+import { parseDecodingOptions } from '../../lib/runtime/decode/options.ts';
+import { writeRelease } from '../../lib/weights/release/write.ts';
+import type { Tensor } from '../../lib/graph/types.ts';
+import packageJson from '../../package.json' with { type: 'json' };
+import { tokenizerFiles } from './data/texts.ts';
+import { writing } from './data/disk.ts';
+import type { Tables } from './evaluation/tables.ts';
+import type { Run } from './runs/database.ts';
+import type { RunContext } from './training/run-context.ts';
+import type { Trained } from './training/train.ts';
+
+export interface PublishOptions {
+  readonly run: Run;
+  readonly context: RunContext;
+  readonly trained: Trained;
+  readonly tables: Tables;
+  readonly command: string | undefined;
+}
+
+/** Writes the release of a trained run into its folder, and into the store that the run names. */
+export async function publish(
+  options: PublishOptions,
+): Promise<{ readonly id: string; readonly folder: string }> {
+  const { run, context } = options;
+  const temporary = join(context.folder, `release.${randomUUID()}.tmp`);
+  try {
+    const manifest = await writing(temporary, () => write(temporary, options));
+    return await deliver(run, context, temporary, manifest.id);
+  } finally {
+    await rm(temporary, { recursive: true, force: true });
+  }
+}
+
+async function write(folder: string, { run, context, trained, tables, command }: PublishOptions) {
+  const { config, preset, prepared } = context;
+  const { train, validate, test } = prepared.splits;
+  const readJson = async (name: string): Promise<unknown> =>
+    JSON.parse(await readFile(join(context.folder, name), 'utf8'));
+  const last = await context.checkpoints.loadLast(() => {});
+  const elapsedMs = last?.position.elapsedMs ?? 0;
+  return writeRelease(folder, {
+    variant: config.variant,
+    preset,
+    preprocessing: { ...config.preprocessing, height: preset.imageSize, width: preset.imageSize },
+    labels: trained.calibration,
+    outOfDistribution: trained.distribution,
+    decoding: parseDecodingOptions({
+      strategy: config.evaluation.beams > 1 ? 'beam' : 'greedy',
+      beams: config.evaluation.beams,
+      maxTokens: preset.maxReportTokens,
+    }),
+    quantisation: 'none',
+    provenance: {
+      createdAt: run.createdAt,
+      dataset: {
+        name: prepared.name,
+        fingerprint: prepared.fingerprint,
+        studies: { train: train.length, validate: validate.length, test: test.length },
+      },
+      config: JSON.parse(JSON.stringify(config)) as Record<string, never>,
+      codeVersion: packageJson.version,
+      parent: config.parent,
+      seed: config.seed,
+      durationS: Math.round(elapsedMs / 1000),
+      ...(command !== undefined && { command }),
+    },
+    evaluation: tables,
+    tokenizers: {
+      encoder: await readJson(tokenizerFiles.encoder),
+      decoder: await readJson(tokenizerFiles.decoder),
+    },
+    tensors: variantParameters(config.variant, preset).map(({ name }) => {
+      const { dtype, shape, data } = trained.parameters.get(name) as Tensor;
+      return { name, dtype, shape, data };
+    }),
+  });
+}
+
+async function deliver(
+  run: Run,
+  context: RunContext,
+  temporary: string,
+  id: string,
+): Promise<{ readonly id: string; readonly folder: string }> {
+  const { cp } = await import('node:fs/promises');
+  const folder = join(run.store ?? context.folder, 'releases', id);
+  await cp(temporary, folder, { recursive: true });
+  return { id, folder };
+}
