@@ -5,6 +5,7 @@ import { softmaxCrossEntropy } from '../lib/graph/losses.ts';
 import { optimize } from '../lib/graph/passes.ts';
 import type { Tensor } from '../lib/graph/types.ts';
 import { type Value, input } from '../lib/graph/value.ts';
+import { countFlops, publishedCounts } from '../lib/models/counts.ts';
 import { initialTensor } from '../lib/models/init.ts';
 import type { Training } from '../lib/models/mode.ts';
 import { ParameterSet, normal } from '../lib/models/parameters.ts';
@@ -161,7 +162,7 @@ for (const variant of ['chexnet', 'resnet101-label', 'vit-label'] as const) {
     const results = await runGraph(
       optimize(graphOf([...inputs, key], { loss, ...norms })),
       trainingFeeds(1),
-      { weights: weightsIn(initialWeights(root.specs)) },
+      { level: 'basic', weights: weightsIn(initialWeights(root.specs)) },
     );
     t.deepEqual(root.specs.map(({ name }) => name).sort(), parameterNames(variant));
     t.is(buffers.size, root.specs.length - trained.length);
@@ -270,4 +271,17 @@ test('a preset that does not fit names the field and why', (t) => {
     t.throws(() => parsePreset({ ...demo, ...change }), { message });
   }
   t.throws(() => loadPreset('absent'), { message: /^absent: neither a preset \(paper, demo\)/ });
+});
+
+test('the parts of the paper preset have as many parameters as published', (t) => {
+  for (const { model, ours, expected } of publishedCounts(loadPreset('paper'))) {
+    t.is(ours, expected, model.name);
+  }
+});
+
+test('the operations of every variant can be counted', (t) => {
+  for (const variant of variantNames) {
+    const { vision, encoder, decoder } = countFlops(variant, demo);
+    t.true(vision > 10e6 && encoder > 1e6 && decoder > 0.5e6, `${vision} ${encoder} ${decoder}`);
+  }
 });

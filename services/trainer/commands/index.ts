@@ -3,6 +3,7 @@ import { registerData } from './data.ts';
 import { registerImport } from './import.ts';
 import { registerLabel } from './label.ts';
 import { registerMetrics } from './metrics.ts';
+import { registerModels } from './models.ts';
 import { registerTokenizer } from './tokenizer.ts';
 import { registerTrain } from './train.ts';
 
@@ -12,6 +13,7 @@ export const commands: readonly ((program: Command) => void)[] = [
   registerImport,
   registerLabel,
   registerMetrics,
+  registerModels,
   registerTokenizer,
   registerTrain,
 ];
