@@ -1,6 +1,6 @@
 /** The two baselines without which a table of measures says nothing. */
 import { invalidArgument } from '../../errors.ts';
-import { addBleu, bleu, bleuCounts } from './bleu.ts';
+import { addBleu, bleu, bleuText, countBleu } from './bleu.ts';
 import { wordsOf } from './pairs.ts';
 import { randomFrom } from './random.ts';
 
@@ -20,11 +20,13 @@ export function bestConstantReport(trainingReports: readonly string[], seed: num
   const byCount = [...counts].toSorted(([, a], [, b]) => b - a).map(([report]) => report);
   const frequent = byCount.slice(0, mostTried / 2);
   const others = draw(byCount.slice(mostTried / 2), mostTried / 2, random);
-  const references = draw(trainingReports, mostReferences, random).map(wordsOf);
+  const references = draw(trainingReports, mostReferences, random).map((report) =>
+    bleuText(wordsOf(report)),
+  );
   let best: { report: string; score: number } | undefined;
   for (const report of [...frequent, ...others]) {
-    const candidate = wordsOf(report);
-    const pairs = references.map((reference) => bleuCounts({ candidate, references: [reference] }));
+    const candidate = bleuText(wordsOf(report));
+    const pairs = references.map((reference) => countBleu(candidate, [reference]));
     const score = bleu(addBleu(pairs))[3] ?? 0;
     if (!best || score > best.score) best = { report, score };
   }

@@ -2,7 +2,7 @@
  * BLEU-1..4 as pycocoevalcap computes it (Papineni et al. 2002): clipped counts, the reference of the
  * closest length, and terms so small that they only keep a corpus without a match from being 0.
  */
-import { countNgrams, sum, type TokenPair } from './pairs.ts';
+import { countNgrams, type Counts, sum, type TokenPair } from './pairs.ts';
 
 const longest = 4;
 const tiny = 1e-15;
@@ -18,23 +18,36 @@ export interface BleuCounts {
 }
 
 export function bleuCounts({ candidate, references }: TokenPair): BleuCounts {
-  const lengths = [1, 2, 3, 4].slice(0, longest);
-  const closest = references
-    .map(({ length }) => length)
-    .toSorted((a, b) => distance(a) - distance(b) || a - b);
-  function distance(length: number): number {
-    return Math.abs(length - candidate.length);
-  }
+  return countBleu(bleuText(candidate), references.map(bleuText));
+}
+
+/** A text with its n-grams counted, by n - 1. */
+export interface BleuText {
+  readonly length: number;
+  readonly ngrams: readonly Counts[];
+}
+
+export const bleuText = (tokens: readonly string[]): BleuText => ({
+  length: tokens.length,
+  ngrams: Array.from({ length: longest }, (_, at) => countNgrams(tokens, at + 1)),
+});
+
+/** `bleuCounts` of texts that are compared more than once. */
+export function countBleu(candidate: BleuText, references: readonly BleuText[]): BleuCounts {
+  const distance = ({ length }: BleuText) => Math.abs(length - candidate.length);
+  const [closest] = references.toSorted((a, b) => distance(a) - distance(b) || a.length - b.length);
   return {
     length: candidate.length,
-    referenceLength: closest[0] ?? 0,
-    guessed: lengths.map((n) => Math.max(0, candidate.length - n + 1)),
-    correct: lengths.map((n) => {
-      const counts = references.map((reference) => countNgrams(reference, n));
-      const most = (ngram: string) => Math.max(...counts.map((count) => count.get(ngram) ?? 0));
-      return sum(
-        Array.from(countNgrams(candidate, n), ([ngram, count]) => Math.min(count, most(ngram))),
-      );
+    referenceLength: closest?.length ?? 0,
+    guessed: candidate.ngrams.map((_, at) => Math.max(0, candidate.length - at)),
+    correct: candidate.ngrams.map((counts, at) => {
+      let correct = 0;
+      for (const [ngram, count] of counts) {
+        let most = 0;
+        for (const { ngrams } of references) most = Math.max(most, ngrams[at]?.get(ngram) ?? 0);
+        correct += Math.min(count, most);
+      }
+      return correct;
     }),
   };
 }
