@@ -180,6 +180,19 @@ test('an evaluation holds every family, and tells a good report from a bad one',
   );
 });
 
+test('the headers of a report are not measured', (t) => {
+  const options = { seed: 1, samples: 0 };
+  const measure = (candidate: string) =>
+    evaluateReports(
+      [{ candidate, references: ['FINDINGS: No displaced rib fractures. IMPRESSION: Normal.'] }],
+      options,
+    );
+  const bare = measure('No displaced rib fractures. Normal.');
+  t.deepEqual(measure('FINDINGS: No displaced rib fractures. IMPRESSION: Normal.'), bare);
+  t.is(bare.language.unigramF1.value, 1);
+  t.is(bare.clinical14.microF1.value, 1);
+});
+
 test('the constant report is the one most like all others', (t) => {
   const normal = 'The heart is normal in size. The lungs are clear. No acute disease.';
   const reports = [

@@ -2,6 +2,7 @@
 import { invalidArgument } from '../../errors.ts';
 import { extractLabels } from '../labels/extract.ts';
 import { type Observation, observations } from '../labels/observations.ts';
+import { splitReport } from '../report-text.ts';
 import { addBleu, bleu, bleuCounts } from './bleu.ts';
 import { bootstrap, type BootstrapOptions, type Measured } from './bootstrap.ts';
 import { cider } from './cider.ts';
@@ -61,8 +62,15 @@ export interface Evaluation {
   readonly uncertainAs: UncertainAs;
 }
 
-/** Throws EVALUATION_EMPTY where there are no pairs. */
-export function evaluateReports(pairs: readonly Pair[], options: EvaluationOptions): Evaluation {
+/**
+ * The headers of a report (`FINDINGS:`) are not measured: they are right in every report. Throws
+ * EVALUATION_EMPTY where there are no pairs.
+ */
+export function evaluateReports(reports: readonly Pair[], options: EvaluationOptions): Evaluation {
+  const pairs = reports.map(({ candidate, references: [first, ...others] }): Pair => ({
+    candidate: withoutHeaders(candidate),
+    references: [withoutHeaders(first), ...others.map(withoutHeaders)],
+  }));
   if (pairs.length === 0) throw invalidArgument('EVALUATION_EMPTY', 'pairs', 'there are none');
   const { uncertainAs = 'positive', tokenize = wordsOf } = options;
   const statesOf = labelsOnce();
@@ -82,6 +90,11 @@ export function evaluateReports(pairs: readonly Pair[], options: EvaluationOptio
     observations: clinicalScores(rowsOver(observations), observations).perObservation,
     uncertainAs,
   };
+}
+
+function withoutHeaders(report: string): string {
+  const { findings, impression } = splitReport(report);
+  return [findings, impression].filter((section) => section !== '').join('\n\n');
 }
 
 /** Reports repeat themselves, and baselines say one thing only. */

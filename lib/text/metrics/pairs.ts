@@ -21,8 +21,8 @@ export type Tokenize = (text: string) => readonly string[];
 export const wordsOf: Tokenize = (text) =>
   text.toLowerCase().match(/\p{N}+(?:\.\p{N}+)*|[\p{L}\p{N}_]+(?:['’][\p{L}]+)*|\./gu) ?? [];
 
-/** For texts that were tokenized before. */
-export const splitAtSpaces: Tokenize = (text) => text.split(' ').filter((token) => token !== '');
+/** For texts that were tokenized before: at white space. */
+export const splitAtSpaces: Tokenize = (text) => text.split(/\s+/).filter((token) => token !== '');
 
 export function tokenizePairs(pairs: readonly Pair[], tokenize: Tokenize): readonly TokenPair[] {
   return pairs.map(({ candidate, references: [first, ...others] }) => ({
