@@ -1,4 +1,6 @@
 import test from 'ava';
+import { openPhantom } from '../lib/data/phantom/dataset.ts';
+import { startOf, streamStudies } from '../lib/data/stream.ts';
 import { planStudy, renderStudy } from '../lib/data/phantom/study.ts';
 import { extractLabels } from '../lib/text/labels/extract.ts';
 import { observations } from '../lib/text/labels/observations.ts';
@@ -53,6 +55,42 @@ test('a finding changes the picture where it is, and nothing else of the patient
     t.true(changed > 10, `${name}: ${changed} pixels of ${ill.length}`);
     t.true(changed < ill.length / 3, `${name}: ${changed} pixels of ${ill.length}`);
   }
+});
+
+test('studies are streamed as a dataset, each the same whenever it is read', async (t) => {
+  const dataset = openPhantom({ ...options, count: 40, views: 'all' });
+  t.teardown(() => dataset.close());
+  const records = Object.values(dataset.splits).flat();
+  t.is(records.length, 40);
+  t.true(dataset.splits.train.length > 24);
+  const ids: string[] = [];
+  const start = startOf(dataset, 'train', { seed: 3 });
+  for await (const { value } of streamStudies(dataset, start, { load: (study) => study })) {
+    ids.push(value.id);
+    t.is(value.labelsFrom, 'given');
+    t.deepEqual(
+      value.images.map(({ view }) => view),
+      ['PA', 'LATERAL'],
+    );
+  }
+  t.deepEqual(
+    ids.toSorted(),
+    dataset.splits.train.map(({ id }) => id),
+  );
+  const [film, lateral] = (await dataset.read(records[0]!)).images;
+  const picture = await film.decode();
+  t.like(picture, { width: 64, height: 64, view: 'PA' });
+  t.deepEqual(await film.decode(), picture);
+  t.notDeepEqual((await lateral?.decode())?.pixels, picture.pixels);
+  const fewer = openPhantom({ ...options, count: 20 });
+  for (const { id, split } of Object.values(fewer.splits).flat()) {
+    t.is(records.find((record) => record.id === id)?.split, split);
+  }
+  t.not(openPhantom({ ...options, count: 40 }).fingerprint, dataset.fingerprint);
+  t.like(
+    t.throws(() => openPhantom({ ...options, count: 0 })),
+    { reason: 'COUNT_RANGE' },
+  );
 });
 
 test('a size or prevalence out of range is refused', async (t) => {

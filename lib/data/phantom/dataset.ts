@@ -1,34 +1,38 @@
+/** The phantom as a dataset: studies drawn when they are read, which take no disk. */
 import { invalidArgument } from '../../errors.ts';
-import { type Dataset, type StudyRecord, defineDataset, type SplitName } from '../dataset.ts';
+import { type Dataset, defineDataset, type SplitName, type StudyRecord } from '../dataset.ts';
 import { fraction } from '../order.ts';
 import { labelled } from '../report.ts';
-import { type PhantomOptions, planStudy, renderStudy, studyId } from './study.ts';
+import { type PhantomOptions, type PhantomView, planStudy, renderStudy, studyId } from './study.ts';
 
 interface PhantomRecord extends StudyRecord {
   readonly index: number;
 }
 
-export interface PhantomDatasetOptions extends PhantomOptions {
+interface PhantomDatasetOptions extends PhantomOptions {
   /** Studies 0 to count - 1, about 80 % to train on and 10 % each to validate and to test. */
   readonly count: number;
+  /** `frontal` (default): the PA film of a study. `all`: a lateral film, too. */
+  readonly views?: 'frontal' | 'all';
 }
 
 /** Changes when the phantom draws or writes something else, for then it is another dataset. */
-const edition = 1;
+const edition = 2;
 
-/** Phantom studies drawn when they are read: a dataset that takes no disk. */
+/** The labels are those the reports were written for. Throws COUNT_RANGE. */
 export function openPhantom(options: PhantomDatasetOptions): Dataset {
-  const { count, size, seed, prevalence, uncertain } = options;
+  const { count, size, seed, prevalence, uncertain, views = 'frontal' } = options;
   if (!(Number.isInteger(count) && count >= 1)) {
     throw invalidArgument('COUNT_RANGE', 'count', `got ${count}, expected a whole number above 0`);
   }
+  const films: readonly PhantomView[] = views === 'all' ? ['PA', 'lateral'] : ['PA'];
   const records = Array.from({ length: count }, (_, index): PhantomRecord => {
     const id = studyId(options, index);
     return {
       id,
       index,
       split: splitOf(fraction(id, seed, 'split')),
-      images: [{ name: `${id}_PA`, view: 'PA' }],
+      images: films.map((film) => ({ name: `${id}_${film}`, view: viewOf(film) })),
       facts: JSON.stringify({ edition, size, prevalence, uncertain }),
     };
   });
@@ -36,21 +40,27 @@ export function openPhantom(options: PhantomDatasetOptions): Dataset {
     name: 'phantom',
     records,
     leftOut: {},
-    report: async ({ index }) => labelled(planStudy(options, index).report, undefined),
-    image: async ({ index }) => {
-      const grey = await renderStudy(options, planStudy(options, index), 'PA');
+    report: async ({ index }) => {
+      const { report } = planStudy(options, index);
+      return labelled(report, report.labels);
+    },
+    image: async ({ index }, at) => {
+      const film = films[at] ?? 'PA';
+      const grey = await renderStudy(options, planStudy(options, index), film);
       return {
         width: size,
         height: size,
         pixels: Uint16Array.from(grey, (value) => value * 257),
         format: 'png',
         bitsStored: 8,
-        view: 'PA',
+        view: viewOf(film),
         laterality: undefined,
       };
     },
   });
 }
+
+const viewOf = (film: PhantomView) => (film === 'PA' ? 'PA' : 'LATERAL');
 
 function splitOf(place: number): SplitName {
   if (place < 0.8) return 'train';

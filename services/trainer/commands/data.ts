@@ -7,6 +7,7 @@ import {
 } from '../../../lib/data/inspect.ts';
 import { openIu } from '../../../lib/data/iu.ts';
 import { openMimic, paperSubset } from '../../../lib/data/mimic.ts';
+import { openPhantom } from '../../../lib/data/phantom/dataset.ts';
 import { type Observation, observations } from '../../../lib/text/labels/observations.ts';
 import { registerPhantomCommands } from './data-sheet.ts';
 
@@ -14,6 +15,7 @@ interface InspectOptions {
   readonly source: keyof typeof sources;
   readonly views: 'frontal' | 'all';
   readonly seed: number;
+  readonly size: number;
   readonly reports?: string;
   readonly labels: 'chexpert' | 'negbio' | 'extracted';
   readonly paperSubset?: true;
@@ -31,6 +33,8 @@ const sources = {
       ...(drawn && { subset: paperSubset }),
     }),
   iu: (path: string, { views, seed }: InspectOptions) => openIu(path, { views, seed }),
+  phantom: async (path: string, { views, seed, size }: InspectOptions) =>
+    openPhantom({ count: whole(path), seed, size, views }),
 } satisfies Readonly<Record<string, (path: string, options: InspectOptions) => Promise<Dataset>>>;
 
 /** `radscribe data …`: look at the datasets, and make synthetic ones. */
@@ -39,7 +43,7 @@ export function registerData(program: Command): void {
   data
     .command('inspect')
     .description('read a whole dataset: splits, views, labels, what is missing or corrupt')
-    .argument('<path>', 'its folder')
+    .argument('<path>', 'its folder; phantom: the number of its studies')
     .addOption(
       new Option('--source <name>', 'what it is')
         .choices(Object.keys(sources))
@@ -50,7 +54,13 @@ export function registerData(program: Command): void {
         .choices(['frontal', 'all'])
         .default('frontal'),
     )
-    .option('--seed <n>', 'of the split (iu) or the subset (mimic)', whole, 0)
+    .option(
+      '--seed <n>',
+      'of the split (iu), the subset (mimic) or the studies (phantom)',
+      whole,
+      0,
+    )
+    .option('--size <pixels>', 'phantom: edge length of the films', whole, 256)
     .option('--reports <path>', 'mimic: the reports, a folder or mimic-cxr-reports.zip')
     .addOption(
       new Option('--labels <labeler>', 'mimic: whose labels')
