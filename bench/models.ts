@@ -1,0 +1,61 @@
+import { fork } from 'node:child_process';
+import { once } from 'node:events';
+import { loadPreset } from '../lib/models/preset.ts';
+import type { VariantName } from '../lib/models/variants.ts';
+import { createBackend } from '../lib/runtime/backend.ts';
+import { matMulCeiling } from './support/ceiling.ts';
+import { interleaved, median, print, ratioOf } from './support/measure.ts';
+import { loadVision, randomImage } from './support/vision.ts';
+
+const aim = 0.85;
+const rounds = 7;
+const backbones = ['chexnet', 'resnet101', 'vit'] as const;
+
+/** One image through a backbone, in turn with ONNX Runtime's own matrix product. */
+async function measure(variant: VariantName): Promise<void> {
+  const preset = loadPreset('paper');
+  const backend = await createBackend();
+  try {
+    const ceiling = await matMulCeiling(backend);
+    const vision = await loadVision(backend, variant, preset);
+    const image = randomImage(preset.imageSize);
+    const times = await interleaved(
+      {
+        image: () => vision.session.run({ image }, { fetch: ['pooled'] }),
+        ceiling: () => ceiling.run(),
+      },
+      rounds,
+    );
+    await vision.dispose();
+    const rate = (flops: number, ms: readonly number[]): string =>
+      (flops / median(ms) / 1e6).toFixed(0);
+    const ratio = vision.flops / ceiling.flops / ratioOf(times.image, times.ceiling);
+    print(
+      `${variant.padEnd(10)} ${preset.imageSize} x ${preset.imageSize}: ` +
+        `${median(times.image).toFixed(0).padStart(5)} ms an image, ` +
+        `${rate(vision.flops, times.image)} GFLOP/s, ` +
+        `MatMul ${rate(ceiling.flops, times.ceiling)} GFLOP/s: ` +
+        `ratio ${ratio.toFixed(2)} (aim ${aim.toFixed(2)})`,
+    );
+  } finally {
+    await backend.dispose();
+  }
+}
+
+/**
+ * `npm run bench -- models [NAME ...]`: milliseconds an image of each backbone at the paper's size, and
+ * its GFLOP/s as a ratio to ONNX Runtime's own MatMul, measured in turn; a process each.
+ */
+export async function run(args: string[]): Promise<void> {
+  if (args[0] === '--here') return measure(args[1] as VariantName);
+  const known: readonly string[] = backbones;
+  const unknown = args.find((name) => !known.includes(name));
+  if (unknown !== undefined) {
+    throw new RangeError(`no backbone ${unknown}; there are ${known.join(', ')}`);
+  }
+  for (const name of args.length > 0 ? args : known) {
+    const child = fork(new URL('main.ts', import.meta.url), ['models', '--here', name]);
+    const [code] = (await once(child, 'exit')) as [number | null];
+    if (code !== 0) throw new Error(`${name} ended with ${code}`);
+  }
+}
