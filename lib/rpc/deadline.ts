@@ -1,0 +1,52 @@
+import { type Metadata, ServerInterceptingCall, type ServerInterceptor } from '@grpc/grpc-js';
+import type { CallContext, ServerMiddleware } from 'nice-grpc-common';
+import { DomainError } from '../errors.ts';
+
+/** grpc-js takes the deadline out of the metadata; it is put back under this name, for ourselves. */
+const key = 'radscribe-deadline';
+
+/** What a handler is told of a call beyond nice-grpc's own. */
+export interface DeadlineContext {
+  /** When nobody wants the answer any more, in milliseconds since the epoch. */
+  readonly deadline: number | undefined;
+}
+
+export const deadlineInterceptor: ServerInterceptor = (_method, call) =>
+  new ServerInterceptingCall(call, {
+    start: (next) =>
+      next({
+        onReceiveMetadata(metadata: Metadata, next) {
+          const deadline = Number(call.getDeadline());
+          // Nobody else may set it.
+          metadata.remove(key);
+          if (Number.isFinite(deadline)) metadata.set(key, String(deadline));
+          next(metadata);
+        },
+      }),
+  });
+
+/** Tells a handler its deadline, and aborts its signal then: grpc-js would only answer the caller. */
+export const deadlineMiddleware: ServerMiddleware<DeadlineContext> =
+  async function* deadlineMiddleware(call, context: CallContext) {
+    const value = context.metadata.get(key);
+    if (value === undefined) {
+      return yield* call.next(call.request, { ...context, deadline: undefined });
+    }
+    const deadline = Number(value);
+    const over = new AbortController();
+    const late = new DomainError('DEADLINE_EXCEEDED', 'RPC_DEADLINE', 'the deadline has passed');
+    const timer = setTimeout(() => over.abort(late), Math.min(2 ** 31 - 1, deadline - Date.now()));
+    try {
+      const signal = AbortSignal.any([context.signal, over.signal]);
+      return yield* call.next(call.request, { ...context, signal, deadline });
+    } finally {
+      clearTimeout(timer);
+    }
+  };
+
+/** The value of the `grpc-timeout` header: what is left until a deadline, at least a millisecond. */
+export function timeoutHeader(deadline: number): string {
+  const leftMs = Math.max(1, Math.ceil(deadline - Date.now()));
+  // The header holds 8 digits at most.
+  return leftMs < 1e8 ? `${leftMs}m` : `${Math.ceil(leftMs / 1000)}S`;
+}

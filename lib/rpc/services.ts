@@ -1,0 +1,79 @@
+import { fileURLToPath } from 'node:url';
+import { type PackageDefinition, loadSync } from '@grpc/proto-loader';
+import type { MethodDefinition } from 'nice-grpc';
+import type {
+  GeneratorServiceMethods,
+  LabelerServiceMethods,
+  Method,
+  ReportServiceMethods,
+  Sent,
+  VisionServiceMethods,
+} from './messages.ts';
+
+type AnyMethod = Method<unknown, unknown, boolean, boolean>;
+
+/** A service for nice-grpc: its methods under their names in lower camel case. */
+export type Service<Methods> = {
+  readonly [Name in keyof Methods]: Methods[Name] extends Method<
+    infer Request,
+    infer Response,
+    infer RequestStream extends boolean,
+    infer ResponseStream extends boolean
+  >
+    ? MethodDefinition<
+        Sent<Request>,
+        Request,
+        Sent<Response>,
+        Response,
+        RequestStream,
+        ResponseStream
+      >
+    : never;
+};
+
+const files = ['report', 'vision', 'labeler', 'generator'].map(
+  (name) => `radscribe/v1/${name}.proto`,
+);
+
+/** As received: camel case, numbers for 64 bits, names for enums, defaults where nothing came. */
+const loaded: PackageDefinition = loadSync(files, {
+  includeDirs: [fileURLToPath(new URL('../../proto', import.meta.url))],
+  longs: Number,
+  enums: String,
+  defaults: true,
+  oneofs: true,
+});
+
+const lowerFirst = (name: string): string => name[0]!.toLowerCase() + name.slice(1);
+
+function service<Methods extends { readonly [Name in keyof Methods]: AnyMethod }>(
+  name: string,
+): Service<Methods> {
+  const definition = loaded[`radscribe.v1.${name}`] as Readonly<Record<string, object>>;
+  const methods = Object.entries(definition).map(([name, method]) => [lowerFirst(name), method]);
+  return Object.fromEntries(methods) as Service<Methods>;
+}
+
+export const reportService = service<ReportServiceMethods>('ReportService');
+export const visionService = service<VisionServiceMethods>('VisionService');
+export const labelerService = service<LabelerServiceMethods>('LabelerService');
+export const generatorService = service<GeneratorServiceMethods>('GeneratorService');
+
+/** A google.protobuf.FileDescriptorSet of all services, for reflection. */
+export function descriptorSet(): Uint8Array {
+  const files = new Map<string, Buffer>();
+  for (const { fileDescriptorProtos } of Object.values(loaded) as {
+    fileDescriptorProtos?: Buffer[];
+  }[]) {
+    for (const bytes of fileDescriptorProtos ?? []) files.set(bytes.toString('base64'), bytes);
+  }
+  // Field 1, length-delimited, once a file.
+  const parts = [...files.values()].flatMap((bytes) => [
+    Buffer.from([0x0a, ...varint(bytes.length)]),
+    bytes,
+  ]);
+  return Buffer.concat(parts);
+}
+
+const varint = (value: number): number[] =>
+  value < 0x80 ? [value] : [(value & 0x7f) | 0x80, ...varint(value >>> 7)];

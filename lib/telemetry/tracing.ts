@@ -1,0 +1,109 @@
+import {
+  ROOT_CONTEXT,
+  type Context,
+  type Link,
+  type Span,
+  SpanStatusCode,
+  type TextMapGetter,
+  type TextMapSetter,
+  type Tracer,
+  context,
+  trace,
+} from '@opentelemetry/api';
+import { AsyncLocalStorageContextManager } from '@opentelemetry/context-async-hooks';
+import { W3CTraceContextPropagator } from '@opentelemetry/core';
+import { OTLPTraceExporter } from '@opentelemetry/exporter-trace-otlp-http';
+import { resourceFromAttributes } from '@opentelemetry/resources';
+import {
+  BatchSpanProcessor,
+  ParentBasedSampler,
+  SimpleSpanProcessor,
+  type SpanExporter,
+  TraceIdRatioBasedSampler,
+  TracerProvider,
+} from '@opentelemetry/sdk-trace';
+import { DomainError } from '../errors.ts';
+
+export interface TracingOptions {
+  readonly service: string;
+  /** OTLP over HTTP, e.g. `http://collector:4318`. Without it nothing leaves the process. */
+  readonly endpoint?: string | undefined;
+  /** Share of traces that begin here and are recorded, 0 to 1; default 1. */
+  readonly sampleRatio?: number | undefined;
+  /** For tests: gets every span at once. */
+  readonly exporter?: SpanExporter | undefined;
+}
+
+export interface Tracing {
+  readonly tracer: Tracer;
+  /** Sends what is left. */
+  close(): Promise<void>;
+}
+
+const propagator = new W3CTraceContextPropagator();
+
+/** Spans follow async calls in the whole process; services in one process share that. */
+export function createTracing(options: TracingOptions): Tracing {
+  context.setGlobalContextManager(new AsyncLocalStorageContextManager().enable());
+  const { service, endpoint, sampleRatio = 1, exporter } = options;
+  const processors = [
+    ...(exporter === undefined ? [] : [new SimpleSpanProcessor({ exporter })]),
+    ...(endpoint === undefined ? [] : [new BatchSpanProcessor({ exporter: otlp(endpoint) })]),
+  ];
+  // Where nobody listens, trace ids are made for logs and passed on, and nothing is recorded.
+  const ratio = processors.length === 0 ? 0 : sampleRatio;
+  const provider = new TracerProvider({
+    resource: resourceFromAttributes({ 'service.name': service }),
+    sampler: new ParentBasedSampler({ root: new TraceIdRatioBasedSampler(ratio) }),
+    spanProcessors: processors,
+  });
+  return {
+    tracer: provider.getTracer('radscribe'),
+    close: () => provider.shutdown(),
+  };
+}
+
+const otlp = (endpoint: string): SpanExporter =>
+  new OTLPTraceExporter({ url: `${endpoint.replace(/\/$/, '')}/v1/traces` });
+
+/** The context that a caller sent along. */
+export const extractContext = <Carrier>(
+  carrier: Carrier,
+  getter: TextMapGetter<Carrier>,
+): Context => propagator.extract(ROOT_CONTEXT, carrier, getter);
+
+/** Sends the current context along. */
+export const injectContext = <Carrier>(carrier: Carrier, setter: TextMapSetter<Carrier>): void =>
+  propagator.inject(context.active(), carrier, setter);
+
+/** The link from a batch to the requests that it holds. */
+export const linkTo = (span: Span | undefined): readonly Link[] =>
+  span === undefined ? [] : [{ context: span.spanContext() }];
+
+/** The span of the request that is being worked on. */
+export const currentSpan = (): Span | undefined => trace.getSpan(context.active());
+
+/** Does `work` in a span of its own; an error marks the span and goes on. */
+export async function inSpan<T>(
+  tracer: Tracer,
+  name: string,
+  work: (span: Span) => T | Promise<T>,
+  links: readonly Link[] = [],
+): Promise<T> {
+  const span = tracer.startSpan(name, { links: [...links] });
+  try {
+    return await context.with(trace.setSpan(context.active(), span), () => work(span));
+  } catch (error) {
+    failSpan(span, error);
+    throw error;
+  } finally {
+    span.end();
+  }
+}
+
+/** Only the reason of an error is traced, never a message. */
+export function failSpan(span: Span, error: unknown): void {
+  span.setStatus({ code: SpanStatusCode.ERROR });
+  const type = error instanceof DomainError ? error.reason : 'INTERNAL';
+  span.setAttribute('error.type', type);
+}

@@ -1,0 +1,285 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Client, credentials } from '@grpc/grpc-js';
+import { InMemorySpanExporter } from '@opentelemetry/sdk-trace';
+import test, { type ExecutionContext } from 'ava';
+import { DomainError, invalidArgument } from '../lib/errors.ts';
+import { openChannel } from '../lib/rpc/channel.ts';
+import { type RpcServerOptions, bind, startServer } from '../lib/rpc/server.ts';
+import { labelerService, generatorService } from '../lib/rpc/services.ts';
+import { createTelemetry } from '../lib/telemetry/telemetry.ts';
+
+type Handlers = Parameters<typeof bind<typeof labelerService>>[1];
+
+const telemetryFor = (service: string) => {
+  const exporter = new InMemorySpanExporter();
+  return { exporter, telemetry: createTelemetry({ service, exporter, logLevel: 'silent' }) };
+};
+
+async function serve(
+  t: ExecutionContext,
+  classify: Handlers['classify'],
+  options: Partial<RpcServerOptions> = {},
+) {
+  const { telemetry, exporter } = telemetryFor('labeler');
+  const server = await startServer({
+    host: '127.0.0.1',
+    port: 0,
+    telemetry,
+    services: [bind(labelerService, { classify })],
+    graceMs: 2000,
+    ...options,
+  });
+  server.setReady(true);
+  t.teardown(() => server.close());
+  return { server, telemetry, exporter };
+}
+
+function connect(t: ExecutionContext, port: number, options = {}) {
+  const { telemetry, exporter } = telemetryFor('client');
+  const channel = openChannel(`127.0.0.1:${port}`, { telemetry, ...options });
+  t.teardown(() => channel.close());
+  return { client: channel.client(labelerService), channel, telemetry, exporter };
+}
+
+const countOf = async (metrics: { getMetricsAsJSON(): Promise<unknown> }, name: string) => {
+  const all = (await metrics.getMetricsAsJSON()) as {
+    name: string;
+    values: { metricName: string; value: number; labels: Record<string, string> }[];
+  }[];
+  const values = all.find((metric) => metric.name === name)?.values ?? [];
+  return values
+    .filter(({ metricName }) => metricName === `${name}_count`)
+    .map(({ value, labels }) => [labels['rpc_grpc_status_code'], value]);
+};
+
+test('a call is answered, counted at both ends, and is one trace', async (t) => {
+  const { server, telemetry, exporter } = await serve(t, async ({ release, pooled }) => ({
+    release,
+    labelText: `${pooled?.shape.join('x')} ${pooled?.data.length}`,
+  }));
+  const { client, telemetry: mine, exporter: spans } = connect(t, server.port);
+  const pooled = {
+    dtype: 'DATA_TYPE_FLOAT16' as const,
+    shape: [2, 3],
+    data: new Uint8Array(12),
+  };
+  const answer = await client.classify({ release: 'rs-1', pooled });
+  t.like(answer, { release: 'rs-1', labelText: '2x3 12', labels: [], timings: [] });
+  t.deepEqual(await countOf(telemetry.metrics.registry, 'rpc_server_call_duration_seconds'), [
+    ['OK', 1],
+  ]);
+  t.deepEqual(await countOf(mine.metrics.registry, 'rpc_client_call_duration_seconds'), [
+    ['OK', 1],
+  ]);
+  const [inner] = exporter.getFinishedSpans();
+  const [outer] = spans.getFinishedSpans();
+  t.is(inner?.spanContext().traceId, outer?.spanContext().traceId);
+  t.is(inner?.parentSpanContext?.spanId, outer?.spanContext().spanId);
+  t.regex(await telemetry.metrics.registry.metrics(), /# \{trace_id="[0-9a-f]{32}"/);
+});
+
+test('a domain error comes back as it was thrown', async (t) => {
+  const { server } = await serve(t, async () => {
+    throw invalidArgument('TENSOR_INVALID', 'pooled', 'has no shape', {
+      metadata: { channels: '3' },
+    });
+  });
+  const { client } = connect(t, server.port);
+  const error = await t.throwsAsync(() => client.classify({}), { instanceOf: DomainError });
+  t.like(error, {
+    code: 'INVALID_ARGUMENT',
+    reason: 'TENSOR_INVALID',
+    field: 'pooled',
+    message: 'pooled: has no shape',
+    metadata: { channels: '3' },
+  });
+});
+
+test('of an unknown error nothing is told', async (t) => {
+  const { server, telemetry } = await serve(t, async () => {
+    throw new Error('the name of a patient');
+  });
+  const { client } = connect(t, server.port);
+  const error = await t.throwsAsync(() => client.classify({}), { instanceOf: DomainError });
+  t.like(error, { code: 'INTERNAL', message: 'internal error' });
+  t.deepEqual(await countOf(telemetry.metrics.registry, 'rpc_server_call_duration_seconds'), [
+    ['INTERNAL', 1],
+  ]);
+});
+
+test('the deadline of a call reaches its handler and ends the call at both ends', async (t) => {
+  let left = Number.NaN;
+  const aborted = Promise.withResolvers<void>();
+  const { server } = await serve(t, async (_request, { deadline, signal }) => {
+    left = (deadline ?? Number.NaN) - Date.now();
+    signal.addEventListener('abort', () => aborted.resolve());
+    await aborted.promise;
+    return {};
+  });
+  const { client } = connect(t, server.port);
+  const call = client.classify({}, { deadline: Date.now() + 300 });
+  await t.throwsAsync(call, { message: /not answered in time|Deadline exceeded/ });
+  await aborted.promise;
+  t.true(left > 0 && left <= 301, `${left} ms were left`);
+});
+
+test('an UNAVAILABLE answer is asked again, even of a message of 3 MB; others are not', async (t) => {
+  let calls = 0;
+  const { server } = await serve(t, async ({ release }) => {
+    calls++;
+    if (release === 'bad') throw new DomainError('INTERNAL', 'BAD', 'bad');
+    if (calls === 1) throw new DomainError('UNAVAILABLE', 'AWAY', 'away');
+    return { release };
+  });
+  const { client } = connect(t, server.port);
+  const pooled = { data: new Uint8Array(3e6) };
+  t.is((await client.classify({ release: 'good', pooled })).release, 'good');
+  t.is(calls, 2);
+  await t.throwsAsync(() => client.classify({ release: 'bad' }), { message: 'bad' });
+  t.is(calls, 3);
+});
+
+test('a cancelled call aborts its handler', async (t) => {
+  const aborted = Promise.withResolvers<void>();
+  const begun = Promise.withResolvers<void>();
+  const { server } = await serve(t, async (_request, { signal }) => {
+    begun.resolve();
+    signal.addEventListener('abort', () => aborted.resolve());
+    await aborted.promise;
+    return {};
+  });
+  const { client } = connect(t, server.port);
+  const controller = new AbortController();
+  const call = client.classify({}, { signal: controller.signal });
+  await begun.promise;
+  controller.abort();
+  const error = await t.throwsAsync(call, { instanceOf: DomainError });
+  t.is((error as DomainError).code, 'CANCELLED');
+  await aborted.promise;
+});
+
+test('a message over the limit is refused by name, and nothing else fails', async (t) => {
+  const { server } = await serve(t, async () => ({}), { maxMessageBytes: 1000 });
+  const { client } = connect(t, server.port);
+  const error = await t.throwsAsync(
+    () => client.classify({ pooled: { data: new Uint8Array(2000) } }),
+    { instanceOf: DomainError },
+  );
+  t.is((error as DomainError).code, 'RESOURCE_EXHAUSTED');
+  await t.notThrowsAsync(() => client.classify({}));
+});
+
+/** A unary call by grpc-js alone: [health status], written by hand. */
+function plainHealth(t: ExecutionContext, port: number) {
+  const client = new Client(`127.0.0.1:${port}`, credentials.createInsecure());
+  t.teardown(() => client.close());
+  return (service = '') =>
+    new Promise<number | string>((resolve) => {
+      const request = Buffer.concat([Buffer.from([0x0a, service.length]), Buffer.from(service)]);
+      client.makeUnaryRequest(
+        '/grpc.health.v1.Health/Check',
+        (bytes: Buffer) => bytes,
+        (bytes: Buffer) => bytes,
+        request,
+        (error, answer) => resolve(error ? error.code : (answer?.[1] ?? 0)),
+      );
+    });
+}
+
+test('health follows readiness, for the process and for each service', async (t) => {
+  const { server } = await serve(t, async () => ({}));
+  const check = plainHealth(t, server.port);
+  server.setReady(false);
+  t.is(await check(), 2);
+  server.setReady(true);
+  t.is(await check(), 1);
+  t.is(await check('radscribe.v1.LabelerService'), 1);
+  t.is(await check('radscribe.v1.NoService'), 5);
+});
+
+test('closing answers what is under way and, in the drain delay, what still comes', async (t) => {
+  const { server } = await serve(
+    t,
+    async ({ release }) => {
+      await sleep(150);
+      return { release };
+    },
+    { drainDelayMs: 500 },
+  );
+  const { client } = connect(t, server.port);
+  const check = plainHealth(t, server.port);
+  t.is(await check(), 1);
+  const before = client.classify({ release: 'before' });
+  await sleep(30);
+  const closed = server.close();
+  t.is(await check(), 2);
+  const during = client.classify({ release: 'during' });
+  t.is((await before).release, 'before');
+  t.is((await during).release, 'during');
+  await closed;
+  const error = await t.throwsAsync(() => client.classify({}), { instanceOf: DomainError });
+  t.is((error as DomainError).code, 'UNAVAILABLE');
+});
+
+test('what does not end within the grace is cancelled', async (t) => {
+  const { server } = await serve(
+    t,
+    async (_request, { signal }) => {
+      await new Promise((resolve) => {
+        signal.addEventListener('abort', resolve);
+      });
+      return {};
+    },
+    { graceMs: 100 },
+  );
+  const { client } = connect(t, server.port, { retries: false });
+  const call = t.throwsAsync(() => client.classify({}));
+  await sleep(50);
+  await server.close();
+  await call;
+  t.pass();
+});
+
+test('a stream that its reader leaves ends its handler', async (t) => {
+  const { telemetry } = telemetryFor('generator');
+  const ended = Promise.withResolvers<number>();
+  const server = await startServer({
+    host: '127.0.0.1',
+    port: 0,
+    telemetry,
+    services: [
+      bind(generatorService, {
+        async *generate(_request, { signal }) {
+          let tokens = 0;
+          try {
+            while (!signal.aborted) {
+              yield { delta: { text: 'word ', tokens: ++tokens } };
+              await sleep(5);
+            }
+          } finally {
+            ended.resolve(tokens);
+          }
+        },
+      }),
+    ],
+  });
+  t.teardown(() => server.close());
+  const { channel } = connect(t, server.port);
+  const seen: number[] = [];
+  for await (const { delta } of channel.client(generatorService).generate({})) {
+    seen.push(delta?.tokens ?? 0);
+    if (seen.length === 3) break;
+  }
+  t.deepEqual(seen, [1, 2, 3]);
+  t.true((await ended.promise) < 50);
+  await sleep(20);
+  const counts = await countOf(telemetry.metrics.registry, 'rpc_server_call_duration_seconds');
+  t.deepEqual(counts, [['CANCELLED', 1]]);
+});
+
+test('a port that is taken is named', async (t) => {
+  const { server } = await serve(t, async () => ({}));
+  await t.throwsAsync(() => serve(t, async () => ({}), { port: server.port }), {
+    message: new RegExp(`127.0.0.1:${server.port} is in use`),
+  });
+});
