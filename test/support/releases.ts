@@ -1,0 +1,90 @@
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { ExecutionContext } from 'ava';
+import { imagenet } from '../../lib/image/preprocess.ts';
+import { loadPreset } from '../../lib/models/preset.ts';
+import type { VariantName } from '../../lib/models/variants.ts';
+import { parseDecodingOptions } from '../../lib/runtime/decode/options.ts';
+import { digestOf } from '../../lib/weights/release/digest.ts';
+import {
+  type Manifest,
+  type ManifestContent,
+  formatVersion,
+  parseManifest,
+  releaseFiles,
+  releaseIdOf,
+} from '../../lib/weights/release/manifest.ts';
+
+export async function folderOf(t: ExecutionContext<unknown>): Promise<string> {
+  const folder = await mkdtemp(join(tmpdir(), 'radscribe-'));
+  t.teardown(() => rm(folder, { recursive: true, force: true }));
+  return folder;
+}
+
+/** A description as the trainer would give it. */
+export function description(seed = 1, variant: VariantName = 'vit-label') {
+  const preset = loadPreset('demo');
+  const content: Omit<ManifestContent, 'formatVersion' | 'files'> = {
+    variant,
+    preset,
+    preprocessing: {
+      height: preset.imageSize,
+      width: preset.imageSize,
+      resize: 'contain',
+      pad: 0,
+      kernel: 'linear',
+      ...imagenet,
+    },
+    labels: {
+      thresholds: Array.from({ length: 14 }, () => 0.5),
+      temperatures: Array.from({ length: 14 }, () => 1),
+    },
+    outOfDistribution: { mean: [0, 1], std: [1, 2], threshold: 3.5, falseAlarms: 0.01 },
+    decoding: parseDecodingOptions({ strategy: 'beam', maxTokens: 192 }),
+    quantisation: 'none',
+    provenance: {
+      createdAt: '2026-01-02T03:04:05.000Z',
+      dataset: { name: 'phantom:100', fingerprint: 'abc', studies: { train: 80, validate: 20 } },
+      config: { seed, nested: { b: 1, a: [1, null] } },
+      codeVersion: 'test',
+      parent: null,
+      seed,
+      durationS: 12.5,
+    },
+    evaluation: {
+      clinical: {
+        title: 'Clinical efficacy',
+        split: 'test',
+        studies: 50,
+        model: { metrics: { 'micro F1': 0.81234 }, intervals: { 'micro F1': [0.78, 0.84] } },
+        baselines: { 'constant report': { metrics: { 'micro F1': 0.3 } } },
+      },
+    },
+  };
+  return content;
+}
+
+/** A whole release in a folder, of small files that are no models: the store does not look into them. */
+export async function fakeRelease(
+  folder: string,
+  seed = 1,
+  { variant, bytes = 2000 }: { readonly variant?: VariantName; readonly bytes?: number } = {},
+): Promise<Manifest> {
+  await mkdir(folder, { recursive: true });
+  const files = await Promise.all(
+    releaseFiles.map(async (name, i) => {
+      const content = Buffer.alloc(bytes + i, `${name} ${seed} `);
+      await writeFile(join(folder, name), content);
+      return [name, digestOf(content)] as const;
+    }),
+  );
+  const content = {
+    formatVersion,
+    ...description(seed, variant),
+    files: Object.fromEntries(files),
+  };
+  const manifest = { ...content, id: releaseIdOf(content as ManifestContent) };
+  await writeFile(join(folder, 'release.json'), JSON.stringify(manifest));
+  return parseManifest(manifest);
+}
