@@ -1,0 +1,5 @@
+import type { Settings } from './manifest-checks.ts';
+
+export async function serviceSettings(): Promise<Settings> {
+  return {};
+}
