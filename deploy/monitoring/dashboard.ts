@@ -100,7 +100,7 @@ const stages: Panel[] = [
   },
   {
     title: 'Running',
-    description: 'Requests that a service holds, waiting ones included.',
+    description: 'Requests in a run of a model just now.',
     unit: 'short',
     queries: [['{{job}}', `sum by (job) (radscribe_in_flight{${here}})`]],
   },

@@ -120,7 +120,7 @@ const causes: Rule[] = [
     'RadScribeQueueSaturated',
     'page',
     '5m',
-    'sum by (namespace, job) (rate(radscribe_rejected_total{reason!="quota"}[5m])) > 0.01 * sum by (namespace, job) (rate(rpc_server_call_duration_seconds_count[5m]))',
+    'sum by (namespace, job) (rate(radscribe_rejected_total{reason="queue_full"}[5m])) > 0.01 * sum by (namespace, job) (rate(rpc_server_call_duration_seconds_count[5m]))',
     '{{ $labels.job }} turns calls away: {{ $value | humanize }} a second',
     'Its queue is full, and callers are told RESOURCE_EXHAUSTED. It needs replicas or less load.',
   ),

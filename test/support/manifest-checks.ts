@@ -341,7 +341,7 @@ function networkProblems({ manifests, pods }: Context): string[] {
     if (metrics !== undefined)
       expect(monitored, monitoring, end(pod), metrics, `Prometheus -> ${pod.name}`);
     if (collector && pod !== collector)
-      expect(true, end(pod), end(collector), 4317, `${pod.name} -> collector`);
+      expect(true, end(pod), end(collector), 4318, `${pod.name} -> collector`);
   }
   if (collector) expect(true, end(collector), monitoring, 4317, 'collector -> trace store');
   if (gateway) {
