@@ -3,16 +3,16 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import test from 'ava';
-import type { IDeployment } from 'kubernetes-models/apps/v1';
-import type { INetworkPolicy } from 'kubernetes-models/networking.k8s.io/v1';
-import type { IContainer, IService } from 'kubernetes-models/v1';
+import type { IContainer } from 'kubernetes-models/v1';
 import { parseAllDocuments } from 'yaml';
 import { typeProblems } from './support/kubernetes-types.ts';
 import { findProblems, type Settings } from './support/manifest-checks.ts';
 import {
   environmentOf,
+  type Kinds,
   kubectl,
   type Manifest,
+  ofKind,
   podsOf,
   readFolder,
   render,
@@ -24,7 +24,7 @@ const overlays = ['dev', 'staging', 'production'] as const;
 const withKubectl = kubectl ? test : test.skip;
 
 /** Everything that our own programs read; the collector reads nothing of ours. */
-const settings: Settings = await serviceSettings();
+const settings: Settings = serviceSettings();
 
 test('every YAML file of the deployment parses, without a key twice', async (t) => {
   const files = await readdir(k8s, { recursive: true });
@@ -133,14 +133,14 @@ test('every setting in the manifests is one that the service documents', async (
 const mistakes: Record<string, { plant: (of: Finder) => void; found: RegExp }> = {
   'a Service whose targetPort is no port of its pods': {
     plant: (of) => {
-      const [port] = of<IService>('Service', 'vision').spec?.ports ?? [];
+      const [port] = of('Service', 'vision').spec?.ports ?? [];
       if (port) port.targetPort = 'gprc';
     },
     found: /^port: Service vision: Deployment vision has no port gprc$/,
   },
   'a Service whose selector matches nothing': {
     plant: (of) => {
-      of<IService>('Service', 'labeler').spec = {
+      of('Service', 'labeler').spec = {
         selector: { 'app.kubernetes.io/name': 'labeller' },
       };
     },
@@ -148,7 +148,7 @@ const mistakes: Record<string, { plant: (of: Finder) => void; found: RegExp }> =
   },
   'a Deployment that does not select its own pods': {
     plant: (of) => {
-      const { spec } = of<IDeployment>('Deployment', 'vision');
+      const { spec } = of('Deployment', 'vision');
       if (spec) spec.selector = { matchLabels: { app: 'vision' } };
     },
     found: /^selector: Deployment vision does not select/,
@@ -181,16 +181,16 @@ const mistakes: Record<string, { plant: (of: Finder) => void; found: RegExp }> =
   },
   'a NetworkPolicy that cuts an edge of the chain': {
     plant: (of) => {
-      const { spec } = of<INetworkPolicy>('NetworkPolicy', 'gateway');
+      const { spec } = of('NetworkPolicy', 'gateway');
       if (spec) spec.egress = (spec.egress ?? []).slice(0, 2);
     },
     found: /^network: gateway -> generator is cut$/,
   },
   'a NetworkPolicy that lets one stage call another': {
     plant: (of) => {
-      const { spec } = of<INetworkPolicy>('NetworkPolicy', 'generator');
+      const { spec } = of('NetworkPolicy', 'generator');
       spec?.ingress?.[0]?.from?.push({ podSelector: {} });
-      const egress = of<INetworkPolicy>('NetworkPolicy', 'allow-dns').spec?.egress;
+      const egress = of('NetworkPolicy', 'allow-dns').spec?.egress;
       egress?.push({ to: [{ podSelector: {} }] });
     },
     found: /^network: vision -> generator is open$/,
@@ -204,7 +204,7 @@ const mistakes: Record<string, { plant: (of: Finder) => void; found: RegExp }> =
   },
   'a grace shorter than the longest generation': {
     plant: (of) => {
-      const { spec } = of<IDeployment>('Deployment', 'generator').spec?.template ?? {};
+      const { spec } = of('Deployment', 'generator').spec?.template ?? {};
       if (spec) spec.terminationGracePeriodSeconds = 30;
     },
     found: /^shutdown: Deployment generator is killed after 30 s, needs over 70$/,
@@ -217,27 +217,27 @@ const mistakes: Record<string, { plant: (of: Finder) => void; found: RegExp }> =
   },
   'a claim that does not exist': {
     plant: (of) => {
-      const { spec } = of<IDeployment>('Deployment', 'vision').spec?.template ?? {};
+      const { spec } = of('Deployment', 'vision').spec?.template ?? {};
       spec?.volumes?.push({ name: 'data', persistentVolumeClaim: { claimName: 'nowhere' } });
     },
     found: /^reference: .*volume data names nothing/,
   },
 };
 
-type Finder = <T>(kind: string, name: string) => T;
+type Finder = <K extends keyof Kinds>(kind: K, name: string) => Kinds[K];
 
 function container(of: Finder, name: string): IContainer {
-  const found = of<IDeployment>('Deployment', name).spec?.template.spec?.containers[0];
+  const found = of('Deployment', name).spec?.template.spec?.containers[0];
   if (!found) throw new Error(`no container in ${name}`);
   return found;
 }
 
 const finder =
   (manifests: readonly Manifest[]): Finder =>
-  <T>(kind: string, name: string) => {
-    const found = manifests.find((each) => each.kind === kind && each.metadata.name === name);
+  (kind, name) => {
+    const found = ofKind(manifests, kind).find(({ metadata }) => metadata?.name === name);
     if (!found) throw new Error(`no ${kind} ${name}`);
-    return found as T;
+    return found;
   };
 
 for (const [what, { plant, found }] of Object.entries(mistakes))
@@ -255,7 +255,7 @@ test('the compiler catches a field that Kubernetes does not know, and a value of
   const base = await readFolder(path.join(k8s, 'base'));
   const of = finder(base);
   Object.assign(container(of, 'vision'), { imagePulPolicy: 'Always' });
-  Object.assign(of<IDeployment>('Deployment', 'labeler').spec ?? {}, { replicas: '3' });
+  Object.assign(of('Deployment', 'labeler').spec ?? {}, { replicas: '3' });
   const problems = await typeProblems(base);
   t.true(
     problems.some((problem) =>

@@ -27,7 +27,7 @@ import type {
 import { parse, parseAllDocuments } from 'yaml';
 
 /** The kinds that our checks read; any other passes through as it is. */
-interface Kinds {
+export interface Kinds {
   Certificate: ICertificate;
   ConfigMap: IConfigMap;
   Deployment: IDeployment;
