@@ -44,7 +44,7 @@ export class Quota {
     }
     if (enough) return;
     const retryAfterMs = Math.ceil(((Math.min(count, burst) - tokens) / perSecond) * 1000);
-    const message = `the quota of ${perSecond} pictures a second is used up; try again in ${retryAfterMs} ms`;
+    const message = `the quota of ${perSecond * 60} pictures a minute is used up; try again in ${retryAfterMs} ms`;
     const metadata = { retryAfterMs: `${retryAfterMs}` };
     throw new DomainError('RESOURCE_EXHAUSTED', 'QUOTA_EXCEEDED', message, { metadata });
   }

@@ -4,7 +4,6 @@ import { registerImport } from './import.ts';
 import { registerLabel } from './label.ts';
 import { registerMetrics } from './metrics.ts';
 import { registerModels } from './models.ts';
-import { registerPlan } from './plan.ts';
 import { registerTokenizer } from './tokenizer.ts';
 import { registerTrain } from './train.ts';
 
@@ -15,7 +14,6 @@ export const commands: readonly ((program: Command) => void)[] = [
   registerLabel,
   registerMetrics,
   registerModels,
-  registerPlan,
   registerTokenizer,
   registerTrain,
 ];
