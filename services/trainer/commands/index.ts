@@ -4,6 +4,7 @@ import { registerImport } from './import.ts';
 import { registerLabel } from './label.ts';
 import { registerMetrics } from './metrics.ts';
 import { registerModels } from './models.ts';
+import { registerPlan } from './plan.ts';
 import { registerTokenizer } from './tokenizer.ts';
 import { registerTrain } from './train.ts';
 
@@ -14,6 +15,7 @@ export const commands: readonly ((program: Command) => void)[] = [
   registerLabel,
   registerMetrics,
   registerModels,
+  registerPlan,
   registerTokenizer,
   registerTrain,
 ];
