@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { variantParameters } from '../../lib/models/variants.ts';
 import { parseDecodingOptions } from '../../lib/runtime/decode/options.ts';
 import { writeRelease } from '../../lib/weights/release/write.ts';
+import { openStore } from '../../lib/weights/store/open.ts';
 import type { Tensor } from '../../lib/graph/types.ts';
 import packageJson from '../../package.json' with { type: 'json' };
 import { tokenizerFiles } from './data/texts.ts';
@@ -21,10 +22,14 @@ export interface PublishOptions {
   readonly command: string | undefined;
 }
 
+export interface Published {
+  readonly id: string;
+  /** URL of the store that holds it. */
+  readonly store: string;
+}
+
 /** Writes the release of a trained run into its folder, and into the store that the run names. */
-export async function publish(
-  options: PublishOptions,
-): Promise<{ readonly id: string; readonly folder: string }> {
+export async function publish(options: PublishOptions): Promise<Published> {
   const { run, context } = options;
   const temporary = join(context.folder, `release.${randomUUID()}.tmp`);
   try {
@@ -80,14 +85,19 @@ async function write(folder: string, { run, context, trained, tables, command }:
   });
 }
 
+/** Without a store, the folder of the run is one. */
 async function deliver(
   run: Run,
   context: RunContext,
   temporary: string,
   id: string,
-): Promise<{ readonly id: string; readonly folder: string }> {
-  const { cp } = await import('node:fs/promises');
-  const folder = join(run.store ?? context.folder, 'releases', id);
-  await cp(temporary, folder, { recursive: true });
-  return { id, folder };
+): Promise<Published> {
+  const store = openStore(run.store ?? context.folder);
+  try {
+    await store.publish(temporary, { signal: context.signal });
+    if (run.channel !== null) await store.promote(run.channel, id, { by: run.id });
+    return { id, store: store.url };
+  } finally {
+    store.close();
+  }
 }

@@ -106,8 +106,8 @@ async function work(run: Run, options: ExecuteOptions, lease: Lease): Promise<st
     await drawFigures(folder, await journal.read());
     const release = await publish({ run, context, trained, tables, command: options.command });
     await rm(trained.models, { recursive: true, force: true });
-    database.addEvent(run.id, 'release', { release: release.id, store: run.store });
-    reporter.event('evaluation', { release: release.id, folder: release.folder, tables });
+    database.addEvent(run.id, 'release', { release: release.id, store: release.store });
+    reporter.event('evaluation', { release: release.id, store: release.store, tables });
     return release.id;
   } finally {
     await backend.dispose();
