@@ -1,0 +1,117 @@
+import { once } from 'node:events';
+import { readFile, readdir, truncate } from 'node:fs/promises';
+import { join } from 'node:path';
+import test from 'ava';
+import { mini } from './support/trainer.ts';
+import { Checkpoints } from '../services/trainer/checkpoint.ts';
+import { RunDatabase } from '../services/trainer/runs/database.ts';
+
+type Result = { readonly run: string; readonly release: string };
+
+/** The run of a folder, of which there is one. */
+function onlyRun(runs: string): string {
+  using database = new RunDatabase(runs);
+  return database.list()[0]?.id ?? '';
+}
+
+test('a run that is killed again and again ends with the weights of one that never was', async (t) => {
+  const whole = await mini(t);
+  const first = await whole.start('train', '--config', await whole.config(), '--json').ended;
+  t.is(first.code, 0, first.err);
+  const expected = JSON.parse(first.out) as Result;
+
+  const broken = await mini(t);
+  let started = broken.start('train', '--config', await broken.config(), '--json');
+  let kills = 0;
+  const waits: number[] = [];
+  for (;;) {
+    const wait = 900 + Math.random() * 2500;
+    waits.push(Math.round(wait));
+    const ended = await Promise.race([
+      started.ended,
+      new Promise<undefined>((done) => setTimeout(() => done(undefined), wait)),
+    ]);
+    if (ended) {
+      t.is(ended.code, 0, ended.err);
+      break;
+    }
+    if (kills < 6) {
+      kills += 1;
+      started.child.kill('SIGKILL');
+      await once(started.child, 'close').catch(() => {});
+      const run = onlyRun(broken.runs);
+      if (run === '') started = broken.start('train', '--config', await broken.config(), '--json');
+      else started = broken.start('train', '--resume', run, '--json');
+    }
+  }
+  t.log(`killed ${kills} times, after ${waits.join(', ')} ms`);
+  const got = await lastCheckpoint(broken.runs, onlyRun(broken.runs));
+  const wanted = await lastCheckpoint(whole.runs, expected.run);
+  t.deepEqual([...got.keys()], [...wanted.keys()]);
+  for (const [name, { data }] of wanted) t.deepEqual(got.get(name)?.data, data, name);
+  const lines = async (runs: string, run: string) =>
+    (await readFile(join(runs, run, 'metrics.jsonl'), 'utf8')).split('\n').slice(0, -2);
+  t.deepEqual(
+    await lines(broken.runs, onlyRun(broken.runs)),
+    await lines(whole.runs, expected.run),
+  );
+});
+
+async function lastCheckpoint(runs: string, run: string) {
+  const last = await new Checkpoints(join(runs, run, 'checkpoints'), 2).loadLast(() => {});
+  if (last?.position.stage !== 'finish') throw new Error('the run has not finished');
+  return last.tensors;
+}
+
+test('a corrupt checkpoint is passed over for the one before, and the run says so', async (t) => {
+  const place = await mini(t);
+  const config = await place.config({
+    stage2: { epochs: 40 },
+    checkpoints: { everySteps: 2, keep: 3 },
+  });
+  const { child, ended } = place.start('train', '--config', config, '--json');
+  let err = '';
+  child.stderr?.on('data', (text: string) => {
+    err += text;
+    if (err.includes('stage: stage stage2')) setTimeout(() => child.kill('SIGKILL'), 700);
+  });
+  await ended;
+  const run = onlyRun(place.runs);
+  const folder = join(place.runs, run, 'checkpoints');
+  const names = (await readdir(folder)).filter((name) => name.endsWith('.json')).sort();
+  t.true(names.length >= 2, names.join());
+  await truncate(join(folder, names.at(-1)?.replace('json', 'safetensors') ?? ''), 1000);
+  const resumed = place.start('train', '--resume', run, '--json');
+  let [said, interrupted] = ['', false];
+  resumed.child.stderr?.on('data', (text: string) => {
+    said += text;
+    if (said.includes('validation') && !interrupted) {
+      interrupted = true;
+      resumed.child.kill('SIGINT');
+    }
+  });
+  const { code } = await resumed.ended;
+  t.regex(said, /warning: reason CHECKPOINT_CORRUPT, .* has 1000 bytes, expected \d+; going back/);
+  t.is(code, 130, said);
+});
+
+test('a second trainer of a run is refused while the first lives', async (t) => {
+  const place = await mini(t);
+  const config = await place.config({ stage2: { epochs: 200 } });
+  const first = place.start('train', '--config', config);
+  await new Promise<void>((done) => {
+    first.child.stderr?.on('data', (text: string) => {
+      if (text.includes('stage labels')) done();
+    });
+  });
+  const run = onlyRun(place.runs);
+  const second = await place.start('train', '--resume', run).ended;
+  t.is(second.code, 1);
+  t.regex(second.err, /is being trained by process \d+ on/);
+  first.child.kill('SIGTERM');
+  const { code, err } = await first.ended;
+  t.is(code, 130);
+  t.regex(err, /train --resume run-[0-9a-f]+ goes on/);
+  using database = new RunDatabase(place.runs);
+  t.is(database.get(run).state, 'interrupted');
+});
