@@ -1,5 +1,6 @@
-import protobuf from 'protobufjs';
+import { readFileSync } from 'node:fs';
 import test from 'ava';
+import protobuf from 'protobufjs';
 import { loadTokenizer } from '../lib/text/tokenizer.ts';
 import {
   tokenizerFromSentencePiece,
@@ -106,5 +107,41 @@ test('what cannot be read as T5 reads it is refused by name', (t) => {
       t.throws(() => tokenizerFromSentencePiece(bytes)),
       { reason: 'TOKENIZER_MALFORMED' },
     );
+  }
+});
+
+interface Reference {
+  readonly texts: readonly string[];
+  readonly wordPiece: ReferenceFile;
+  readonly unigram: ReferenceFile;
+  readonly sentencePiece: { readonly model: string; readonly ids: readonly (readonly number[])[] };
+}
+
+interface ReferenceFile {
+  readonly tokenizer: object;
+  readonly ids: readonly (readonly number[])[];
+  readonly decoded: readonly string[];
+}
+
+const reference = JSON.parse(
+  readFileSync(new URL('fixtures/tokenizers-reference.json', import.meta.url), 'utf8'),
+) as Reference;
+
+test('ids and texts are those of the tokenizers library', (t) => {
+  for (const name of ['wordPiece', 'unigram'] as const) {
+    const { tokenizer: json, ids, decoded } = reference[name];
+    const tokenizer = loadTokenizer(json);
+    for (const [at, text] of reference.texts.entries()) {
+      t.deepEqual(tokenizer.encode(text), ids[at], `${name}: ${text}`);
+      t.is(tokenizer.decode(ids[at] ?? []), decoded[at] ?? '', `${name}: ${text}`);
+    }
+  }
+});
+
+test('a converted sentencepiece model gives the ids of sentencepiece', (t) => {
+  const { model: bytes, ids } = reference.sentencePiece;
+  const tokenizer = loadTokenizer(tokenizerFromSentencePiece(Buffer.from(bytes, 'base64')));
+  for (const [at, text] of reference.texts.entries()) {
+    t.deepEqual(tokenizer.encode(text), ids[at], text);
   }
 });
