@@ -17,7 +17,7 @@ import {
 import { meteor } from './meteor.ts';
 import { mean, type Pair, type Tokenize, tokenizePairs, wordsOf } from './pairs.ts';
 import { rougeL } from './rouge.ts';
-import { unigramCounts, unigramScores } from './token-families.ts';
+import { unigramCounts, unigramScores } from './unigrams.ts';
 
 export interface EvaluationOptions extends BootstrapOptions {
   /** 'positive' unless told. */
