@@ -5,6 +5,7 @@ import { registerLabel } from './label.ts';
 import { registerMetrics } from './metrics.ts';
 import { registerModels } from './models.ts';
 import { registerPlan } from './plan.ts';
+import { registerReleases } from './releases.ts';
 import { registerTokenizer } from './tokenizer.ts';
 import { registerTrain } from './train.ts';
 
@@ -16,6 +17,7 @@ export const commands: readonly ((program: Command) => void)[] = [
   registerMetrics,
   registerModels,
   registerPlan,
+  registerReleases,
   registerTokenizer,
   registerTrain,
 ];
