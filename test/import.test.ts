@@ -1,6 +1,8 @@
+import { execFile } from 'node:child_process';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { promisify } from 'node:util';
 import test, { type ExecutionContext } from 'ava';
 import type { Tensor } from '../lib/graph/types.ts';
 import { initialTensor } from '../lib/models/init.ts';
@@ -383,4 +385,32 @@ test('the same tensors in .safetensors are imported too', async (t) => {
   );
   const { report } = await importPart(t, 'resnet101', 'vision', await readFile(path));
   t.deepEqual([report.initial, report.unused, report.format], [[], [], 'safetensors']);
+});
+
+test('the command prints what was matched, what stays initial and what is unused', async (t) => {
+  const state = published('resnet101', 'vision').set('fc.weight', randomTensor([10, 4]));
+  state.delete('bn1.bias');
+  state.set('bn1.num_batches_tracked', tensor([5], [], 'int64'));
+  const path = await fileOf(t, torchZip(state));
+  const output = join(await folderOf(t), 'initial.safetensors');
+  const cli = new URL('../services/trainer/cli.ts', import.meta.url).pathname;
+  const options = ['--variant', 'resnet101', '--preset', 'demo', '--vision', path];
+  const { stdout } = await promisify(execFile)(process.execPath, [
+    cli,
+    'import',
+    ...options,
+    '--output',
+    output,
+  ]);
+  t.deepEqual(stdout.split('\n'), [
+    `vision: ${path} (PyTorch zip) as ResNet (torchvision)`,
+    `  matched: ${state.size - 2}`,
+    '  left at their initial values: 1',
+    '    vision.bn1.bias',
+    '  unused: 1',
+    '    fc.weight',
+    '  counters that are no weights: 1',
+    `${output}: initial weights of resnet101, preset demo`,
+    '',
+  ]);
 });

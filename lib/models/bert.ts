@@ -13,7 +13,7 @@ export interface BertConfig {
   readonly positions: number;
 }
 
-export const bertEpsilon = 1e-12;
+const bertEpsilon = 1e-12;
 export const bertStart = normal(0.02);
 const paddedEmbedding = { ...bertStart, zeroRow: 0 } as const;
 

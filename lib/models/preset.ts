@@ -27,7 +27,7 @@ export interface Preset {
   readonly maxReportTokens: number;
 }
 
-export interface VitPreset extends VitConfig {
+interface VitPreset extends VitConfig {
   /** Patches that are averaged into one token, along each side: BERT has only 512 positions. */
   readonly poolGrid: number;
 }
@@ -79,8 +79,8 @@ const schema: z.ZodType<Preset> = z.strictObject({
 
 /** Image tokens of each kind of backbone. */
 const gridTokens = (side: number): number => side * side;
-export const convolutionTokens = ({ imageSize }: Preset): number => gridTokens(imageSize / 32);
-export const vitTokens = ({ imageSize, vit }: Preset): number =>
+const convolutionTokens = ({ imageSize }: Preset): number => gridTokens(imageSize / 32);
+const vitTokens = ({ imageSize, vit }: Preset): number =>
   gridTokens(imageSize / vit.patch / vit.poolGrid);
 
 /** What must hold between fields: [holds, field, what is wrong]. */

@@ -29,7 +29,7 @@ const epsilon = 1e-6;
  * The bucket of each distance back, 0 .. maxDistance: half of the buckets are exact, the others grow
  * logarithmically (Raffel et al. 2020, the unidirectional case of relative_position_bucket).
  */
-export function distanceBuckets({
+function distanceBuckets({
   buckets,
   maxDistance,
 }: Pick<T5Config, 'buckets' | 'maxDistance'>): number[] {

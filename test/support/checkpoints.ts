@@ -102,7 +102,7 @@ const stateDict = (state: State): Buffer =>
   orderedDict(new Map([...state].map(([name, value], i) => [name, rebuilt(value, String(i))])));
 
 /** A zip archive of stored files. */
-export function zip(files: ReadonlyMap<string, Buffer>): Buffer {
+function zip(files: ReadonlyMap<string, Buffer>): Buffer {
   const parts: Buffer[] = [];
   const directory: Buffer[] = [];
   let offset = 0;

@@ -13,7 +13,7 @@ import { type Match, type MatchReport, matchCheckpoint } from './match.ts';
 import { openCheckpoint } from './open.ts';
 
 /** The parts of a variant that published checkpoints exist for. */
-export const importableParts = ['vision', 'encoder', 'decoder'] as const;
+const importableParts = ['vision', 'encoder', 'decoder'] as const;
 export type ImportablePart = (typeof importableParts)[number];
 
 const backbones: Readonly<Record<Backbone, Architecture>> = {

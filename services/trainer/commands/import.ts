@@ -63,6 +63,10 @@ export function registerImport(program: Command): void {
     });
 }
 
+/** Counters and index tables that frameworks save beside the weights. */
+const isBookkeeping = (name: string): boolean =>
+  /(^|\.)(num_batches_tracked|position_ids)$/.test(name);
+
 function describe(report: PartReport, variant: VariantName, limit: number): string {
   const { part, path, format, matched, initial, unused, notes } = report;
   const title = titleOf(architectureOf(part, variant));
@@ -71,12 +75,17 @@ function describe(report: PartReport, variant: VariantName, limit: number): stri
     ...names.slice(0, limit).map((name) => `    ${name}`),
     ...(names.length > limit ? [`    ... and ${names.length - limit} more (--all)`] : []),
   ];
+  const counters = unused.filter(isBookkeeping).length;
   const lines = [
     `${part}: ${path} (${format}) as ${title}`,
     `  matched: ${matched.length}`,
     ...notes.map((note) => `    ${note}`),
     ...list('left at their initial values', initial),
-    ...list('unused', unused),
+    ...list(
+      'unused',
+      unused.filter((name) => !isBookkeeping(name)),
+    ),
+    ...(counters > 0 ? [`  counters that are no weights: ${counters}`] : []),
   ];
   return `${lines.join('\n')}\n`;
 }
