@@ -1,11 +1,13 @@
 import type { Command } from 'commander';
 import { registerData } from './data.ts';
+import { registerEvaluate } from './evaluate.ts';
 import { registerImport } from './import.ts';
 import { registerLabel } from './label.ts';
 import { registerMetrics } from './metrics.ts';
 import { registerModels } from './models.ts';
 import { registerPlan } from './plan.ts';
 import { registerReleases } from './releases.ts';
+import { registerRuns } from './runs.ts';
 import { registerTokenizer } from './tokenizer.ts';
 import { registerTrain } from './train.ts';
 
@@ -20,4 +22,6 @@ export const commands: readonly ((program: Command) => void)[] = [
   registerReleases,
   registerTokenizer,
   registerTrain,
+  registerRuns,
+  registerEvaluate,
 ];

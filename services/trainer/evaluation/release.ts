@@ -1,0 +1,89 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { availableParallelism, tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { SplitName } from '../../../lib/data/dataset.ts';
+import { variantNames } from '../../../lib/models/variants.ts';
+import { createBackend } from '../../../lib/runtime/backend.ts';
+import type { Manifest } from '../../../lib/weights/release/manifest.ts';
+import type { ReleaseStore } from '../../../lib/weights/store/store.ts';
+import { parseConfig } from '../config.ts';
+import { openDataset } from '../data/open.ts';
+import { prepareDataset } from '../data/prepared.ts';
+import { loadTexts } from '../data/texts.ts';
+import { type EvaluationResult, evaluate } from './evaluate.ts';
+
+export interface EvaluateReleaseOptions {
+  readonly store: ReleaseStore;
+  readonly release: string;
+  /** Place of the dataset; that of its training unless told. */
+  readonly data?: string | undefined;
+  readonly split?: SplitName | undefined;
+  readonly studies?: number | undefined;
+  readonly samples?: number | undefined;
+  readonly threads?: number | undefined;
+  readonly cache: string;
+  readonly signal?: AbortSignal;
+  readonly onProgress?: (what: string, done: number, total: number) => void;
+}
+
+/** Judges a release of a store anew, as it is served. */
+export async function evaluateRelease(
+  options: EvaluateReleaseOptions,
+): Promise<EvaluationResult & { readonly manifest: Manifest }> {
+  const { store, release, cache, signal, onProgress, threads = 0 } = options;
+  const { manifest, folder } = await store.open(release, { signal });
+  const own = parseConfig(manifest.provenance.config, `release ${release} provenance.config`);
+  const config = options.data === undefined ? own : { ...own, data: options.data };
+  const scratch = await mkdtemp(join(tmpdir(), 'radscribe-evaluate-'));
+  const intraOpThreads = threads === 0 ? availableParallelism() : threads;
+  await using resources = new AsyncDisposableStack();
+  resources.defer(() => rm(scratch, { recursive: true, force: true }));
+  const dataset = resources.adopt(await openDataset(config.data), (opened) => opened.close());
+  const prepared = resources.adopt(
+    await prepareDataset(dataset, {
+      preprocessing: manifest.preprocessing,
+      limits: config.studies,
+      seed: config.seed,
+      cache,
+      onProgress: (done, total) => onProgress?.('prepare', done, total),
+      ...(signal && { signal }),
+    }),
+    (opened) => opened.close(),
+  );
+  const backend = resources.adopt(await createBackend({ intraOpThreads }), (made) =>
+    made.dispose(),
+  );
+  const result = await evaluate({
+    backend,
+    folder,
+    scratch,
+    config,
+    preset: manifest.preset,
+    calibration: manifest.labels,
+    prepared,
+    texts: loadTexts(folder, config, manifest.preset),
+    split: options.split ?? config.evaluation.split,
+    studies: options.studies ?? config.evaluation.studies,
+    beams: manifest.decoding.strategy === 'beam' ? manifest.decoding.beams : 1,
+    samples: options.samples ?? 1000,
+    ...(signal && { signal }),
+    ...(onProgress && { onProgress }),
+  });
+  return { ...result, manifest };
+}
+
+/** The newest release of each variant of a store, in the order of the paper. */
+export async function newestReleases(store: ReleaseStore): Promise<Manifest[]> {
+  const newest = new Map<string, Manifest>();
+  let pageToken: string | undefined;
+  do {
+    const page = await store.list({ pageToken });
+    for (const manifest of page.releases) {
+      const known = newest.get(manifest.variant);
+      const isNewer = !known || known.provenance.createdAt < manifest.provenance.createdAt;
+      if (isNewer) newest.set(manifest.variant, manifest);
+    }
+    pageToken = page.nextPageToken;
+  } while (pageToken !== undefined);
+  return variantNames.flatMap((variant) => newest.get(variant) ?? []);
+}
