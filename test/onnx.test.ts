@@ -106,3 +106,42 @@ test('an input that the graph does not declare is refused by name', (t) => {
     message: /input x \[batch,3\] is read but not among the graph's inputs/,
   });
 });
+
+test('rows of a stored parameter are stored rows, wherever its bytes lie', async (t) => {
+  const table = parameter('table', [4, 3]);
+  const [first, last] = [o.Slice(table, [0], [1], [0]), o.Slice(table, [2], [4], [0])];
+  const graph = graphOf([x], {
+    first: linear(x, first),
+    last: linear(x, last),
+    rows: last,
+    looked: o.ReduceSum(table, [1]),
+  });
+  const data = Float32Array.from({ length: 12 }, (_, i) => i);
+  const folder = await mkdtemp(join(tmpdir(), 'radscribe-'));
+  t.teardown(() => rm(folder, { recursive: true }));
+  await writeFile(join(folder, 'weights'), new Uint8Array(data.buffer));
+  const path = join(folder, 'model.onnx');
+  const beside = { location: 'weights', byteOffset: 0, byteLength: data.byteLength };
+  await writeFile(path, emitModel(graph, { name: 'rows', weights: () => beside }));
+  const within = emitModel(graph, { name: 'rows', weights: () => new Uint8Array(data.buffer) });
+  const { graph: written } = onnxProto.onnx.ModelProto.decode(within);
+  t.deepEqual(
+    written?.initializer?.map(({ name, dims }) => [name, dims?.map(Number)]).slice(0, 3),
+    [
+      ['table[0:1]', [1, 3]],
+      ['table[2:4]', [2, 3]],
+      ['table', [4, 3]],
+    ],
+  );
+  t.false(written?.node?.some(({ opType }) => opType === 'Slice'));
+  for (const model of [path, within]) {
+    const session = await InferenceSession.create(model as string);
+    const results = await session.run({ x: new Tensor(new Float32Array([1, 1, 1]), [1, 3]) });
+    const valuesOf = (name: string): number[] => Array.from(results[name]?.data ?? [], Number);
+    t.deepEqual(valuesOf('first'), [3]);
+    t.deepEqual(valuesOf('last'), [21, 30]);
+    t.deepEqual(valuesOf('rows'), [6, 7, 8, 9, 10, 11]);
+    t.deepEqual(valuesOf('looked'), [3, 12, 21, 30]);
+    await session.release();
+  }
+});

@@ -42,6 +42,7 @@ test('linear layers and the embeddings tied to them are quantised, nothing else'
   const embedded = o.Add(x, o.Gather(table, ids));
   const graph = graphOf([x, ids], {
     logits: o.Gemm(embedded, table, { transB: true }),
+    part: o.Gemm(embedded, o.Slice(table, [8], [24], [0]), { transB: true }),
     narrow: o.Gemm(o.Gemm(embedded, parameter('narrow', [10, 64]), { transB: true }), odd, {
       transB: true,
       bias: parameter('bias', [64]),

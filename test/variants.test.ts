@@ -39,10 +39,10 @@ const randomTensor = (shape: readonly number[], seed: number): Tensor => {
 const shapesOf = (results: Record<string, Tensor>): Record<string, readonly number[]> =>
   Object.fromEntries(Object.entries(results).map(([name, { shape }]) => [name, shape]));
 
-const perLayer = <T>(prefix: string, { t5 }: Preset, value: T): Record<string, T> =>
+const perLayer = <T>(prefix: string, { t5 }: Preset, value: T, key = value): Record<string, T> =>
   Object.fromEntries(
     Array.from({ length: t5.layers }, (_, i) => [
-      [`${prefix}.${i}.key`, value],
+      [`${prefix}.${i}.key`, key],
       [`${prefix}.${i}.value`, value],
     ]).flat() as [string, T][],
   );
@@ -71,7 +71,7 @@ for (const variant of variantNames) {
     const encoded = await runGraph(graphs.encoder, { tokens, textIds, textMask }, { weights });
     const memory = count + text + 2;
     t.deepEqual(shapesOf(encoded), {
-      ...perLayer('cross', demo, [batch, heads, memory, dKv]),
+      ...perLayer('cross', demo, [batch, heads, memory, dKv], [batch, heads, dKv, memory]),
       memoryBias: [batch, 1, 1, memory],
     });
     t.deepEqual(numbers(encoded['memoryBias']), [
@@ -92,7 +92,12 @@ for (const variant of variantNames) {
         memoryBias: encoded['memoryBias'] as Tensor,
         recent: randomTensor([2 * layers, 2, heads, 1, dKv], 4),
         ...perLayer('settled', demo, randomTensor([rows, heads, past - 1, dKv], 5)),
-        ...perLayer('cross', demo, randomTensor([batch, heads, memory, dKv], 6)),
+        ...perLayer(
+          'cross',
+          demo,
+          randomTensor([batch, heads, memory, dKv], 6),
+          randomTensor([batch, heads, dKv, memory], 7),
+        ),
       },
       { weights },
     );

@@ -20,14 +20,27 @@ const zeroCode = 128;
 const nameOf = (value: Value | undefined): string | undefined =>
   value?.source.kind === 'parameter' ? value.source.name : undefined;
 
-/** x by the transpose of a stored weight, which is how every linear layer is written. */
-const linearWeight = (node: Node): Value | undefined =>
-  node.op === 'Gemm' &&
-  !(node as Node<'Gemm'>).attributes.transA &&
-  (node as Node<'Gemm'>).attributes.transB &&
-  nameOf(node.inputs[1])
-    ? node.inputs[1]
+/** A stored weight, or rows of one, which lie together in its codes as well. */
+interface LinearWeight {
+  readonly weight: Value;
+  readonly rows: Node<'Slice'> | undefined;
+}
+
+/** What x is multiplied by the transpose of, which is how every linear layer is written. */
+function linearWeight(node: Node): LinearWeight | undefined {
+  if (node.op !== 'Gemm') return undefined;
+  const { transA, transB } = (node as Node<'Gemm'>).attributes;
+  const [, factor] = node.inputs;
+  if (transA || !transB || !factor) return undefined;
+  if (nameOf(factor)) return { weight: factor, rows: undefined };
+  const { source } = factor;
+  if (source.kind !== 'node' || source.node.op !== 'Slice') return undefined;
+  const rows = source.node as Node<'Slice'>;
+  const [weight] = rows.inputs;
+  return weight && nameOf(weight) && rows.attributes.axes.join() === '0'
+    ? { weight, rows }
     : undefined;
+}
 
 interface Leaves {
   readonly weight: QuantizedWeight;
@@ -67,16 +80,21 @@ export function quantizeWeights(graph: Graph): {
 } {
   const leaves = new Map<Value, Leaves>();
   for (const node of sortNodes(graph.outputs.map(({ value }) => value))) {
-    const weight = linearWeight(node);
+    const weight = linearWeight(node)?.weight;
     const found = weight && !leaves.has(weight) && quantizedLeaves(weight);
     if (found) leaves.set(weight, found);
   }
   const rewritten = rewrite(graph, (node, inputs) => {
-    const weight = linearWeight(node);
-    const quantized = weight && leaves.get(weight);
+    const linear = linearWeight(node);
+    const quantized = linear && leaves.get(linear.weight);
     if (quantized) {
       const [x, , bias] = inputs;
-      const product = o.MatMulNBits(x as Value, quantized.codes, quantized.scales);
+      const [codes, scales] = [quantized.codes, quantized.scales].map((value) => {
+        if (!linear.rows) return value;
+        const { starts, ends, axes, steps } = linear.rows.attributes;
+        return o.Slice(value, starts, ends, axes, steps);
+      }) as [Value, Value];
+      const product = o.MatMulNBits(x as Value, codes, scales);
       return [bias ? o.Add(product, bias) : product];
     }
     const [table, indices] = inputs;

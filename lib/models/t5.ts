@@ -23,7 +23,7 @@ export interface KeyValue {
   readonly value: Value;
 }
 
-const epsilon = 1e-6;
+export const normEpsilon = 1e-6;
 
 /**
  * The bucket of each distance back, 0 .. maxDistance: half of the buckets are exact, the others grow
@@ -67,8 +67,8 @@ const project = (
 ): Value =>
   linear(x, scope.scope(name).parameter('weight', [outputs, Number(x.shape.at(-1))], start));
 
-export const norm = (scope: Scope, name: string, x: Value): Value =>
-  rmsNorm(x, scope.scope(name).parameter('weight', [Number(x.shape.at(-1))], ones), epsilon);
+const norm = (scope: Scope, name: string, x: Value): Value =>
+  rmsNorm(x, scope.scope(name).parameter('weight', [Number(x.shape.at(-1))], ones), normEpsilon);
 
 const inner = ({ heads, dKv }: T5Config): number => heads * dKv;
 const memoryStart = ({ dModel }: T5Config): Initializer => normal(dModel ** -0.5);
@@ -129,23 +129,25 @@ function block(
     config,
     drop,
   );
-  return feedForward(scope.scope('layer.2'), o.Add(own, read), config, drop);
+  const informed = o.Add(own, read);
+  const feed = scope.scope('layer.2');
+  const normedLast = norm(feed, 'layer_norm', informed);
+  return o.Add(informed, feedForward(feed, normedLast, config, drop));
 }
 
-/** The last part of a block, x [..., dModel], its residual included. */
-export function feedForward(scope: Scope, x: Value, config: T5Config, drop: Dropouts): Value {
-  const normed = norm(scope, 'layer_norm', x);
+/** The two linear maps at the end of a block, of its normalised [..., dModel]. */
+export function feedForward(scope: Scope, normed: Value, config: T5Config, drop: Dropouts): Value {
   const wide = o.Relu(project(scope, 'DenseReluDense.wi', normed, config.dFf, memoryStart(config)));
   const narrowStart = normal(config.dFf ** -0.5);
   const narrow = project(scope, 'DenseReluDense.wo', drop.apply(wide), config.dModel, narrowStart);
-  return o.Add(x, drop.apply(narrow));
+  return drop.apply(narrow);
 }
 
 export const embeddingTable = (scope: Scope, { vocabulary, dModel }: T5Config): Value =>
   scope.parameter('shared.weight', [vocabulary, dModel], normal(1));
 
 /** Hidden states to logits over the vocabulary through the tied, scaled embedding. */
-export function logitsOf(scope: Scope, hidden: Value, config: T5Config, drop: Dropouts): Value {
+function logitsOf(scope: Scope, hidden: Value, config: T5Config, drop: Dropouts): Value {
   const normed = drop.apply(norm(scope, 'decoder.final_layer_norm', hidden));
   return linear(o.Mul(normed, config.dModel ** -0.5), embeddingTable(scope, config));
 }

@@ -9,8 +9,8 @@ import { Dropouts, type Training } from './mode.ts';
 import { type ParameterSpec, type Scope, ParameterSet, torchLinear } from './parameters.ts';
 import type { Preset } from './preset.ts';
 import { resNet } from './resnet.ts';
-import { decoderStepGraph } from './t5-step.ts';
-import { type KeyValue, crossKeyValues, t5Decoder } from './t5.ts';
+import { decoderStepGraph, servedMemory } from './t5-step.ts';
+import { t5Decoder } from './t5.ts';
 import { vit } from './vit.ts';
 
 /** The six variants of the paper: three backbones, each with and without label conditioning. */
@@ -182,14 +182,6 @@ const graph = (inputs: readonly Value[], outputs: Readonly<Record<string, Value>
     outputs: Object.entries(outputs).map(([name, value]) => ({ name, value })),
   });
 
-const named = (prefix: string, layers: readonly KeyValue[]): Record<string, Value> =>
-  Object.fromEntries(
-    layers.flatMap(({ key, value }, i) => [
-      [`${prefix}.${i}.key`, key],
-      [`${prefix}.${i}.value`, value],
-    ]),
-  );
-
 function encoderGraph(root: Scope, variant: VariantName, preset: Preset): Graph {
   const { tokens: count, channels } = tokenShape(variant, preset);
   const tokens = input('tokens', 'float32', ['batch', count, channels]);
@@ -197,8 +189,8 @@ function encoderGraph(root: Scope, variant: VariantName, preset: Preset): Graph 
   const textMask = input('textMask', 'int64', ['batch', 'text']);
   const inputs = { tokens, textIds, textMask };
   const { memory, memoryBias } = encoderModel(root, inputs, preset, variant);
-  const cross = crossKeyValues(root.scope('decoder'), memory, preset.t5);
-  return graph([tokens, textIds, textMask], { ...named('cross', cross), memoryBias });
+  const cross = servedMemory(root.scope('decoder'), memory, preset.t5);
+  return graph([tokens, textIds, textMask], { ...cross, memoryBias });
 }
 
 /**
@@ -207,7 +199,7 @@ function encoderGraph(root: Scope, variant: VariantName, preset: Preset): Graph 
  * - vision: `image` float32 [batch,3,H,W] -> `tokens` [batch,N,C], `pooled` [batch,C]
  * - labeler: `pooled` [batch,C] -> `logits` [batch,14]
  * - encoder: `tokens`, `textIds` and `textMask` int64 [batch,text] -> `cross.{i}.key|value`
- *   [batch,heads,M,dKv] of every decoder layer, `memoryBias` [batch,1,1,M]
+ *   [batch,heads,dKv,M] and [batch,heads,M,dKv] of every decoder layer, `memoryBias` [batch,1,1,M]
  * - decoder, one step of the running batch: see t5-step.ts; lib/runtime/decode runs it
  */
 export function servingGraphs(

@@ -68,6 +68,14 @@ const bytesOf = (data: NodeJS.TypedArray): Uint8Array =>
 /** Operators whose second and third outputs are optional in ONNX, and not computed unless read. */
 const mayDrop: ReadonlySet<OpName> = new Set(['MaxPool', 'LayerNormalization']);
 
+/** Rows of a stored parameter, along its first axis. */
+interface Rows {
+  readonly name: string;
+  readonly table: Value;
+  readonly from: number;
+  readonly to: number;
+}
+
 /** Names in sight: a body sees the names around it and shadows them with its own. */
 type Scope = Map<Value, string>;
 
@@ -103,7 +111,8 @@ class Writer {
     return { ...written, initializer: [...this.#initializers.values()] };
   }
 
-  #scope(graph: Graph, nodes: readonly Node[], scope: Scope, name: string): GraphProto {
+  #scope(graph: Graph, all: readonly Node[], scope: Scope, name: string): GraphProto {
+    const nodes = all.filter((node) => !storedRows(node, scope));
     this.#markRead(graph, nodes);
     const own = new Set(nodes.flatMap(({ outputs }) => outputs));
     const copies: { readonly from: Value; readonly to: string }[] = [];
@@ -190,6 +199,8 @@ class Writer {
       return this.#constant(value.dtype, value.shape, bytesOf(source.data));
     }
     if (source.kind === 'parameter') return this.#parameter(source.name, value);
+    const rows = source.kind === 'node' ? storedRows(source.node, scope) : undefined;
+    if (rows) return this.#parameter(rows.name, rows.table, rows);
     const what = source.kind === 'input' ? `input ${source.name}` : `output of ${source.kind}`;
     throw new GraphError(
       `${what} ${printShape(value.shape)} is read but not among the graph's inputs`,
@@ -209,31 +220,37 @@ class Writer {
     return name;
   }
 
-  #parameter(name: string, value: Value): string {
-    const known = this.#parameters.get(name);
+  /** A stored parameter, or `rows` of it: those lie together, so they need no copy. */
+  #parameter(name: string, value: Value, rows?: Rows): string {
+    const wanted = rows ? `${name}[${rows.from}:${rows.to}]` : name;
+    const known = this.#parameters.get(wanted);
     if (known !== undefined) return known;
     if (!isStatic(value.shape)) throw new GraphError(`parameter ${name} has a symbolic shape`);
     const found = this.#options.weights?.(name, value);
     if (!found) throw new GraphError(`no weights for parameter ${name} ${printShape(value.shape)}`);
     const expected = value.shape.reduce((size, dim) => size * dim, bytesPerElement[value.dtype]);
-    const unique = this.#claim(name);
-    this.#parameters.set(name, unique);
-    const tensor = { name: unique, dataType: dataTypes[value.dtype], dims: value.shape };
+    const unique = this.#claim(wanted);
+    this.#parameters.set(wanted, unique);
     const length = found instanceof Uint8Array ? found.length : found.byteLength;
     if (length !== expected) {
       throw new GraphError(`parameter ${name} needs ${expected} bytes, its weights hold ${length}`);
     }
+    const [count = 1, ...rest] = value.shape;
+    const { from, to } = rows ?? { from: 0, to: count };
+    const dims = rows ? [to - from, ...rest] : value.shape;
+    const [start, end] = [from, to].map((row) => (row * expected) / count) as [number, number];
+    const tensor = { name: unique, dataType: dataTypes[value.dtype], dims };
     this.#initializers.set(
       unique,
       found instanceof Uint8Array
-        ? { ...tensor, rawData: found }
+        ? { ...tensor, rawData: found.subarray(start, end) }
         : {
             ...tensor,
             dataLocation: 1,
             externalData: [
               { key: 'location', value: found.location },
-              { key: 'offset', value: String(found.byteOffset) },
-              { key: 'length', value: String(found.byteLength) },
+              { key: 'offset', value: String(found.byteOffset + start) },
+              { key: 'length', value: String(end - start) },
             ],
           },
     );
@@ -248,6 +265,18 @@ class Writer {
     if (name !== wanted) this.#taken.set(name, 1);
     return name;
   }
+}
+
+/** The rows that a node cuts out of a parameter that is stored, not fed: they are stored themselves. */
+function storedRows(node: Node, scope: Scope): Rows | undefined {
+  const [table] = node.inputs;
+  const [rows] = node.outputs;
+  if (node.op !== 'Slice' || table?.source.kind !== 'parameter' || scope.has(table))
+    return undefined;
+  const { starts, axes, steps } = (node as Node<'Slice'>).attributes;
+  const from = starts[0] ?? 0;
+  if (axes.length !== 1 || axes[0] !== 0 || steps[0] !== 1 || from < 0) return undefined;
+  return { name: table.source.name, table, from, to: from + Number(rows?.shape[0]) };
 }
 
 const dimension = (dim: Shape[number]): object =>

@@ -10,8 +10,8 @@ import type { Preset } from '../../lib/models/preset.ts';
 import { type VariantName, servingGraphs, variantParameters } from '../../lib/models/variants.ts';
 import { maskBias } from '../../lib/models/layers.ts';
 import { ParameterSet } from '../../lib/models/parameters.ts';
-import { decoderStepGraph } from '../../lib/models/t5-step.ts';
-import { type T5Config, crossKeyValues, t5Decoder } from '../../lib/models/t5.ts';
+import { decoderStepGraph, servedMemory } from '../../lib/models/t5-step.ts';
+import { type T5Config, t5Decoder } from '../../lib/models/t5.ts';
 import { type EmitOptions, emitModel } from '../../lib/onnx/emit.ts';
 import { createBackend } from '../../lib/runtime/backend.ts';
 import {
@@ -48,13 +48,9 @@ function passingEncoder({ config }: SmallModel): Graph {
   const tokens = input('tokens', 'float32', ['batch', 'memory', config.dModel]);
   const textIds = input('textIds', 'int64', ['batch', 'memory']);
   const textMask = input('textMask', 'int64', ['batch', 'memory']);
-  const cross = crossKeyValues(new ParameterSet(), tokens, config);
-  const named = cross.flatMap(({ key, value }, i) => [
-    [`cross.${i}.key`, key],
-    [`cross.${i}.value`, value],
-  ]);
+  const cross = servedMemory(new ParameterSet(), tokens, config);
   return graphOf([tokens, textIds, textMask], {
-    ...Object.fromEntries(named),
+    ...cross,
     memoryBias: o.Unsqueeze(maskBias(textMask), [1, 2]),
   });
 }

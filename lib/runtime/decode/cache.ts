@@ -39,10 +39,10 @@ async function loadMovers(backend: Backend, shape: CacheShape): Promise<Movers> 
       keep: graph.outputs.map((output) => output.name),
     });
   const [pickSettled, settle, pickCross, widenCross, join] = await Promise.all([
-    load('pickSettled', pickGraph('settled', shape, 0)),
+    load('pickSettled', pickGraph('settled', shape, 'rows')),
     load('settle', settleGraph(shape)),
-    load('pickCross', pickGraph('cross', shape, 0)),
-    load('widenCross', pickGraph('cross', shape, 2)),
+    load('pickCross', pickGraph('cross', shape, 'rows')),
+    load('widenCross', pickGraph('cross', shape, 'slots')),
     load('join', joinGraph('cross', shape)),
   ]);
   return { pickSettled, settle, pickCross, widenCross, join };

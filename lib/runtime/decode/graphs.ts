@@ -16,32 +16,37 @@ export const cacheNames = (part: string, layers: number): readonly string[] =>
 const outputsOf = (names: readonly string[], values: readonly Value[]): Graph['outputs'] =>
   names.map((name, i) => ({ name, value: values[i] as Value }));
 
-const leavesOf = (names: readonly string[], shape: Value['shape']): readonly Value[] =>
-  names.map((name) => input(`old.${name}`, 'float32', shape));
+/** Keys of cross-attention lie transposed, ready to be multiplied; those of self-attention grow by slots. */
+const slotAxis = (name: string): 2 | 3 => (/^cross\..*\.key$/.test(name) ? 3 : 2);
 
-const cacheDims = ({ heads, dKv }: CacheShape, rows: string, slots: string): Value['shape'] => [
-  rows,
-  heads,
-  slots,
-  dKv,
-];
+const leavesOf = (
+  prefix: string,
+  names: readonly string[],
+  { heads, dKv }: CacheShape,
+  rows: string,
+  slots: string,
+): readonly Value[] =>
+  names.map((name) => {
+    const shape = slotAxis(name) === 2 ? [rows, heads, slots, dKv] : [rows, heads, dKv, slots];
+    return input(`${prefix}.${name}`, 'float32', shape);
+  });
 
-/** Every cache of `part`, `old.{name}`, picked by `index` along `axis`: rows of it, or slots. */
-export function pickGraph(part: string, shape: CacheShape, axis: 0 | 2): Graph {
+/** Every cache of `part`, `old.{name}`, picked by `index`: rows of it, or slots. */
+export function pickGraph(part: string, shape: CacheShape, along: 'rows' | 'slots'): Graph {
   const names = cacheNames(part, shape.layers);
-  const old = leavesOf(names, cacheDims(shape, 'rows', 'slots'));
+  const old = leavesOf('old', names, shape, 'rows', 'slots');
   const index = input('index', 'int64', ['picked']);
-  const picked = old.map((value) => o.Gather(value, index, axis));
+  const picked = old.map((value, i) =>
+    o.Gather(value, index, along === 'rows' ? 0 : slotAxis(names[i] as string)),
+  );
   return { inputs: [index, ...old], outputs: outputsOf(names, picked) };
 }
 
 /** Groups that join: rows `index` of `old.{name}` followed by `new.{name}`. */
 export function joinGraph(part: string, shape: CacheShape): Graph {
   const names = cacheNames(part, shape.layers);
-  const old = leavesOf(names, cacheDims(shape, 'rows', 'slots'));
-  const fresh = names.map((name) =>
-    input(`new.${name}`, 'float32', cacheDims(shape, 'newRows', 'slots')),
-  );
+  const old = leavesOf('old', names, shape, 'rows', 'slots');
+  const fresh = leavesOf('new', names, shape, 'newRows', 'slots');
   const index = input('index', 'int64', ['picked']);
   const joined = old.map((value, i) => o.Gather(o.Concat([value, fresh[i] as Value], 0), index));
   return { inputs: [index, ...old, ...fresh], outputs: outputsOf(names, joined) };
@@ -54,7 +59,7 @@ export function joinGraph(part: string, shape: CacheShape): Graph {
 export function settleGraph(shape: CacheShape): Graph {
   const { layers, heads, dKv } = shape;
   const names = cacheNames('settled', layers);
-  const old = leavesOf(names, cacheDims(shape, 'rows', 'settled'));
+  const old = leavesOf('old', names, shape, 'rows', 'settled');
   const recent = input('recent', 'float32', [2 * layers, 'rows', heads, 'recent', dKv]);
   const index = input('index', 'int64', ['picked']);
   const slots = input('slots', 'int64', ['kept']);
