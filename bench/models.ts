@@ -61,17 +61,19 @@ async function measure(variant: VariantName): Promise<void> {
 
 /**
  * `npm run bench -- models [NAME ...]`: milliseconds an image of each backbone at the paper's size, and
- * its GFLOP/s as a ratio to ONNX Runtime's own MatMul, measured in turn; a process each.
+ * its GFLOP/s as a ratio to ONNX Runtime's own MatMul, measured in turn; then `decode`, which is
+ * bench/decode.ts. A process each.
  */
 export async function run(args: string[]): Promise<void> {
   if (args[0] === '--here') return measure(args[1] as VariantName);
-  const known: readonly string[] = backbones;
+  const known: readonly string[] = [...backbones, 'decode'];
   const unknown = args.find((name) => !known.includes(name));
   if (unknown !== undefined) {
-    throw new RangeError(`no backbone ${unknown}; there are ${known.join(', ')}`);
+    throw new RangeError(`no part ${unknown}; there are ${known.join(', ')}`);
   }
   for (const name of args.length > 0 ? args : known) {
-    const child = fork(new URL('main.ts', import.meta.url), ['models', '--here', name]);
+    const call = name === 'decode' ? ['decode'] : ['models', '--here', name];
+    const child = fork(new URL('main.ts', import.meta.url), call);
     const [code] = (await once(child, 'exit')) as [number | null];
     if (code !== 0) throw new Error(`${name} ended with ${code}`);
   }

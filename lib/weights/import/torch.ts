@@ -25,10 +25,12 @@ const harmless = new Set([
   'torch.nn.parameter.Parameter',
   'torch.Size',
   'torch.device',
-  // What training scripts save beside the weights: numbers, options, sets.
+  // What training scripts save beside the weights: numbers, options, optimizer state.
   'argparse.Namespace',
-  '__builtin__.set',
-  'builtins.set',
+  ...['dict', 'list', 'set'].flatMap((name) => [`builtins.${name}`, `__builtin__.${name}`]),
+  'numpy.ndarray',
+  'numpy.core.multiarray._reconstruct',
+  'numpy._core.multiarray._reconstruct',
   'numpy.dtype',
   'numpy.core.multiarray.scalar',
   'numpy._core.multiarray.scalar',
