@@ -191,6 +191,8 @@ test('health follows readiness, for the process and for each service', async (t)
   const check = plainHealth(t, server.port);
   server.setReady(false);
   t.is(await check(), 2);
+  // A probe that restarts processes must not restart one that loads, drains or is full.
+  t.is(await check('liveness'), 1);
   server.setReady(true);
   t.is(await check(), 1);
   t.is(await check('radscribe.v1.LabelerService'), 1);

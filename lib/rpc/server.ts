@@ -97,6 +97,8 @@ export async function startServer(options: RpcServerOptions): Promise<RpcServer>
     for (const name of ['', ...names]) health.setStatus(value ? 'healthy' : 'unhealthy', name);
   };
   setReady(false);
+  // For probes that restart a process: it answers, however busy it is and whether ready or not.
+  health.setStatus('healthy', 'liveness');
   const bound = await server
     .listen(`${host}:${port}`, serverCredentials(tls))
     .catch((cause: Error) => {

@@ -1,0 +1,104 @@
+import './support/dns-resolver.ts';
+import { setTimeout as sleep } from 'node:timers/promises';
+import test, { type ExecutionContext } from 'ava';
+import { openChannel } from '../lib/rpc/channel.ts';
+import { bind, startServer } from '../lib/rpc/server.ts';
+import { labelerService } from '../lib/rpc/services.ts';
+import { createTelemetry } from '../lib/telemetry/telemetry.ts';
+import { startDns } from './support/dns.ts';
+
+const maxConnectionAgeMs = 1500;
+const telemetryOf = (service: string) => createTelemetry({ service, logLevel: 'silent' });
+
+/** A replica at an address of its own, on the port that all replicas share. */
+async function startReplica(t: ExecutionContext, host: string, port: number) {
+  let calls = 0;
+  const server = await startServer({
+    host,
+    port,
+    telemetry: telemetryOf('labeler'),
+    services: [
+      bind(labelerService, {
+        classify: async ({ release }) => {
+          calls += 1;
+          await sleep(5);
+          return { release, labelText: host };
+        },
+      }),
+    ],
+    maxConnectionAgeMs,
+    drainDelayMs: 1000,
+    graceMs: 2000,
+  });
+  server.setReady(true);
+  t.teardown(() => server.close());
+  return { server, calls: () => calls };
+}
+
+/** A channel to `labeler.test`, a name that the DNS server gives the addresses of. */
+async function connect(t: ExecutionContext, addresses: string[], port: number) {
+  const dns = await startDns(t, 'labeler.test', addresses);
+  const channel = openChannel(`dns://127.0.0.1:${dns.port}/labeler.test:${port}`, {
+    telemetry: telemetryOf('gateway'),
+  });
+  t.teardown(() => channel.close());
+  return channel.client(labelerService);
+}
+
+test('two replicas behind one name share the load within 10 %', async (t) => {
+  const first = await startReplica(t, '127.0.0.1', 0);
+  const { port } = first.server;
+  const second = await startReplica(t, '127.0.0.2', port);
+  const client = await connect(t, ['127.0.0.1', '127.0.0.2'], port);
+  // Both connections are there once both have answered.
+  while (first.calls() === 0 || second.calls() === 0) await client.classify({});
+  const before = [first.calls(), second.calls()] as const;
+  for (let round = 0; round < 40; round += 1)
+    await Promise.all(Array.from({ length: 10 }, () => client.classify({})));
+  const shares = [first.calls() - before[0], second.calls() - before[1]];
+  t.is(shares[0]! + shares[1]!, 400);
+  for (const share of shares) t.true(Math.abs(share - 200) <= 20, `${shares.join(' and ')} calls`);
+});
+
+test('a new replica is called within the age of a connection, and one that leaves loses no call', async (t) => {
+  const first = await startReplica(t, '127.0.0.1', 0);
+  const { port } = first.server;
+  const addresses = ['127.0.0.1'];
+  const client = await connect(t, addresses, port);
+  const end = new AbortController();
+  let answered = 0;
+  const failed: unknown[] = [];
+  const load = async () => {
+    while (!end.signal.aborted) {
+      await client.classify({}).then(
+        () => (answered += 1),
+        (error: unknown) => failed.push(error),
+      );
+      await sleep(2);
+    }
+  };
+  const callers = Array.from({ length: 4 }, load);
+  await sleep(200);
+  t.true(first.calls() > 0);
+
+  const second = await startReplica(t, '127.0.0.2', port);
+  addresses.push('127.0.0.2');
+  const added = Date.now();
+  // The connection ends by its age, give or take a tenth, and the name is then looked up again; the
+  // channel does not look it up more often than every five seconds.
+  const limitMs = maxConnectionAgeMs * 1.1 + 5000 + 500;
+  while (second.calls() === 0 && Date.now() - added < limitMs) await sleep(20);
+  t.true(second.calls() > 0, `not called within ${limitMs} ms`);
+
+  // As Kubernetes takes a pod away: out of the name and SIGTERM at the same time.
+  addresses.shift();
+  const closing = first.server.close();
+  await closing;
+  const then = second.calls();
+  await sleep(300);
+  end.abort();
+  await Promise.all(callers);
+  t.deepEqual(failed, []);
+  t.true(second.calls() > then);
+  t.is(first.calls() + second.calls(), answered);
+});
