@@ -1,0 +1,45 @@
+import { invalidArgument } from '../errors.ts';
+import type { Tensor } from '../graph/types.ts';
+import { printType } from '../tensor.ts';
+import type { Sent, Tensor as TensorMessage } from './messages.ts';
+
+const bytesOf = { DATA_TYPE_FLOAT16: 2, DATA_TYPE_FLOAT32: 4 } as const;
+
+/** A tensor as it crosses a hop: half precision, which is half the bytes. */
+export function tensorMessage(shape: readonly number[], values: Float32Array): Sent<TensorMessage> {
+  const half = new Float16Array(values);
+  const data = new Uint8Array(half.buffer, half.byteOffset, half.byteLength);
+  return { dtype: 'DATA_TYPE_FLOAT16', shape, data };
+}
+
+/**
+ * The tensor of a message in single precision. Throws INVALID_ARGUMENT (TENSOR_INVALID) for one that
+ * is not of the expected shape, or holds what is no number.
+ */
+export function tensorOf(
+  message: TensorMessage | null,
+  field: string,
+  expected: readonly number[],
+): Tensor<'float32'> {
+  const wrong = (what: string) =>
+    invalidArgument('TENSOR_INVALID', field, `${what}; expected float16[${expected.join(',')}]`);
+  if (message === null) throw wrong('is missing');
+  const { dtype, shape, data } = message;
+  if (dtype !== 'DATA_TYPE_FLOAT16' && dtype !== 'DATA_TYPE_FLOAT32') {
+    throw wrong('its dtype is not float16 or float32');
+  }
+  const came = printType(dtype === 'DATA_TYPE_FLOAT16' ? 'float16' : 'float32', shape.slice(0, 8));
+  const fits =
+    shape.length === expected.length && shape.every((size, axis) => size === expected[axis]);
+  if (!fits) throw wrong(`got ${came}`);
+  const bytes = expected.reduce((product, size) => product * size, bytesOf[dtype]);
+  if (data.byteLength !== bytes) throw wrong(`got ${data.byteLength} bytes for ${came}`);
+  // A copy of its own: a view of a message may begin anywhere.
+  const { buffer } = new Uint8Array(data);
+  const values =
+    dtype === 'DATA_TYPE_FLOAT16'
+      ? new Float32Array(new Float16Array(buffer))
+      : new Float32Array(buffer);
+  if (values.some((value) => !Number.isFinite(value))) throw wrong('holds values that are no numbers');
+  return { dtype: 'float32', shape: expected, data: values };
+}

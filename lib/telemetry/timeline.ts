@@ -1,0 +1,85 @@
+import { type Attributes, type Context, type Span, context, trace } from '@opentelemetry/api';
+import type { Stage } from './metrics.ts';
+import type { Telemetry } from './telemetry.ts';
+import { failSpan } from './tracing.ts';
+
+/** One stage of a request, as it is told to the caller. */
+export interface Timing {
+  readonly stage: string;
+  readonly startMs: number;
+  readonly durationMs: number;
+}
+
+/** The stages of one request: each is a span of its trace, a duration in the metrics, and a timing. */
+export class Timeline {
+  readonly #telemetry: Telemetry;
+  readonly #variant: string;
+  readonly #context: Context = context.active();
+  readonly #startMs = performance.now();
+  readonly #startEpochMs = Date.now();
+  readonly timings: Timing[] = [];
+
+  /** Begins now, as a part of what is being traced. */
+  constructor(telemetry: Telemetry, variant: string) {
+    this.#telemetry = telemetry;
+    this.#variant = variant;
+  }
+
+  /** Of the request. */
+  get span(): Span | undefined {
+    return trace.getSpan(this.#context);
+  }
+
+  async measure<T>(stage: Stage, work: () => Promise<T>): Promise<T> {
+    const startMs = performance.now();
+    const span = this.#begin(stage, startMs);
+    const active = trace.setSpan(this.#context, span);
+    try {
+      return await context.with(active, work);
+    } catch (error) {
+      failSpan(span, error);
+      throw error;
+    } finally {
+      span.end();
+      this.#note(stage, startMs, performance.now(), active);
+    }
+  }
+
+  /** A stage that was measured elsewhere; times as `performance.now` gives them. */
+  add(stage: Stage, startMs: number, endMs: number, attributes: Attributes = {}): void {
+    const span = this.#begin(stage, startMs, attributes);
+    span.end(this.#epoch(endMs));
+    this.#note(stage, startMs, endMs, trace.setSpan(this.#context, span));
+  }
+
+  /** A time that is told to the caller and is no stage of its own. */
+  mark(name: string, startMs: number, endMs: number): void {
+    this.timings.push({
+      stage: name,
+      startMs: Math.max(0, startMs - this.#startMs),
+      durationMs: Math.max(0, endMs - startMs),
+    });
+  }
+
+  /** From the beginning, in milliseconds. */
+  get elapsedMs(): number {
+    return performance.now() - this.#startMs;
+  }
+
+  #begin(stage: Stage, startMs: number, attributes: Attributes = {}): Span {
+    const options = { startTime: this.#epoch(startMs), attributes };
+    return this.#telemetry.tracer.startSpan(stage, options, this.#context);
+  }
+
+  #note(stage: Stage, startMs: number, endMs: number, active: Context): void {
+    this.mark(stage, startMs, endMs);
+    const labels = { stage, variant: this.#variant };
+    context.with(active, () =>
+      this.#telemetry.metrics.stages.observe(labels, Math.max(0, endMs - startMs) / 1000),
+    );
+  }
+
+  #epoch(ms: number): number {
+    return this.#startEpochMs + (ms - this.#startMs);
+  }
+}
