@@ -40,6 +40,7 @@ export function tensorOf(
     dtype === 'DATA_TYPE_FLOAT16'
       ? new Float32Array(new Float16Array(buffer))
       : new Float32Array(buffer);
-  if (values.some((value) => !Number.isFinite(value))) throw wrong('holds values that are no numbers');
+  if (values.some((value) => !Number.isFinite(value)))
+    throw wrong('holds values that are no numbers');
   return { dtype: 'float32', shape: expected, data: values };
 }

@@ -195,6 +195,9 @@ export class ReleaseHolder<M extends Model> {
         if (now >= untilMs) this.#drop(id);
       }
       if (this.#lingering.size === 0) await this.#claim(wanted);
+    } else {
+      // What serves stays until what is to come in its stead is there.
+      this.#lingering.clear();
     }
     this.#plan();
   }
@@ -252,13 +255,13 @@ export class ReleaseHolder<M extends Model> {
     this.#lingering.delete(id);
     entry.dropped = Promise.withResolvers<void>();
     if (entry.users === 0) entry.dropped.resolve();
-    const leaving = entry.dropped.promise
-      .then(() => entry.model.dispose())
-      .catch(this.#options.observer.onStoreError)
-      .then(() => {
-        this.#leaving.delete(leaving);
-        this.#options.observer.onDropped?.(id);
-      });
+    const leave = async (dropped: Promise<void>): Promise<void> => {
+      await dropped;
+      await entry.model.dispose().catch(this.#options.observer.onStoreError);
+      this.#leaving.delete(leaving);
+      this.#options.observer.onDropped?.(id);
+    };
+    const leaving = leave(entry.dropped.promise);
     this.#leaving.add(leaving);
     this.#changed();
   }
@@ -268,9 +271,7 @@ export class ReleaseHolder<M extends Model> {
     const held = [...this.#held].map(([release, { manifest }]) => ({
       release,
       variant: manifest.variant,
-      channels: states
-        .filter((state) => state.release === release)
-        .map(({ channel }) => channel),
+      channels: states.filter((state) => state.release === release).map(({ channel }) => channel),
     }));
     this.#options.observer.onChange(held);
   }

@@ -185,6 +185,11 @@ function create(definition: Definition<Kind, string>, registry: Registry): unkno
   };
 }
 
+/** Asks for a gauge's value whenever the metrics are read. */
+export function readGauge(gauge: Gauge<never>, read: () => number): void {
+  (gauge as { collect?: () => void }).collect = () => gauge.set(read());
+}
+
 /** The trace that is being recorded, if one is. */
 function exemplar(): Record<string, string> {
   const span = trace.getSpan(context.active());

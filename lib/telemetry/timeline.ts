@@ -15,7 +15,8 @@ export class Timeline {
   readonly #telemetry: Telemetry;
   readonly #variant: string;
   readonly #context: Context = context.active();
-  readonly #startMs = performance.now();
+  /** When it began, as `performance.now` gives it. */
+  readonly startMs = performance.now();
   readonly #startEpochMs = Date.now();
   readonly timings: Timing[] = [];
 
@@ -56,14 +57,14 @@ export class Timeline {
   mark(name: string, startMs: number, endMs: number): void {
     this.timings.push({
       stage: name,
-      startMs: Math.max(0, startMs - this.#startMs),
+      startMs: Math.max(0, startMs - this.startMs),
       durationMs: Math.max(0, endMs - startMs),
     });
   }
 
-  /** From the beginning, in milliseconds. */
-  get elapsedMs(): number {
-    return performance.now() - this.#startMs;
+  /** Does `work` as a part of the request, so that what it observes points to its trace. */
+  within<T>(work: () => T): T {
+    return context.with(this.#context, work);
   }
 
   #begin(stage: Stage, startMs: number, attributes: Attributes = {}): Span {
@@ -80,6 +81,6 @@ export class Timeline {
   }
 
   #epoch(ms: number): number {
-    return this.#startEpochMs + (ms - this.#startMs);
+    return this.#startEpochMs + (ms - this.startMs);
   }
 }

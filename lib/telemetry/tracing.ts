@@ -1,7 +1,6 @@
 import {
   ROOT_CONTEXT,
   type Context,
-  type Link,
   type Span,
   SpanStatusCode,
   type TextMapGetter,
@@ -11,7 +10,7 @@ import {
   trace,
 } from '@opentelemetry/api';
 import { AsyncLocalStorageContextManager } from '@opentelemetry/context-async-hooks';
-import { W3CTraceContextPropagator } from '@opentelemetry/core';
+import { W3CTraceContextPropagator, suppressTracing } from '@opentelemetry/core';
 import { OTLPTraceExporter } from '@opentelemetry/exporter-trace-otlp-http';
 import { resourceFromAttributes } from '@opentelemetry/resources';
 import {
@@ -76,23 +75,24 @@ export const extractContext = <Carrier>(
 export const injectContext = <Carrier>(carrier: Carrier, setter: TextMapSetter<Carrier>): void =>
   propagator.inject(context.active(), carrier, setter);
 
-/** The link from a batch to the requests that it holds. */
-export const linkTo = (span: Span | undefined): readonly Link[] =>
-  span === undefined ? [] : [{ context: span.spanContext() }];
-
-/** The span of the request that is being worked on. */
-export const currentSpan = (): Span | undefined => trace.getSpan(context.active());
-
-/** Does `work` in a span of its own; an error marks the span and goes on. */
-export async function inSpan<T>(
+/** Does the work on a batch in a span of its own, a trace apart that links to its members' requests. */
+export async function inBatchSpan<T>(
   tracer: Tracer,
   name: string,
-  work: (span: Span) => T | Promise<T>,
-  links: readonly Link[] = [],
+  members: readonly (Span | undefined)[],
+  work: () => Promise<T>,
 ): Promise<T> {
-  const span = tracer.startSpan(name, { links: [...links] });
+  const links = members.flatMap((span) =>
+    span === undefined ? [] : [{ context: span.spanContext() }],
+  );
+  const attributes = { 'radscribe.batch_size': members.length };
+  // Recorded where one of its members is.
+  const parent = members.some((span) => span?.isRecording())
+    ? ROOT_CONTEXT
+    : suppressTracing(ROOT_CONTEXT);
+  const span = tracer.startSpan(name, { root: true, links, attributes }, parent);
   try {
-    return await context.with(trace.setSpan(context.active(), span), () => work(span));
+    return await context.with(trace.setSpan(parent, span), work);
   } catch (error) {
     failSpan(span, error);
     throw error;

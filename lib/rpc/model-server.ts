@@ -1,0 +1,120 @@
+import { randomUUID } from 'node:crypto';
+import { hostname } from 'node:os';
+import type { Config } from '../config.ts';
+import { type BackendOptions } from '../runtime/backend.ts';
+import { type Model, ReleaseHolder } from '../runtime/releases.ts';
+import { serveMetrics } from '../telemetry/http.ts';
+import type { Telemetry } from '../telemetry/telemetry.ts';
+import { openStore } from '../weights/store/open.ts';
+import type { OpenedRelease, ReleasePart } from '../weights/store/store.ts';
+import type { modelSettings } from './model-settings.ts';
+import { type Binding, startServer } from './server.ts';
+
+export type ModelConfig = Config<ReturnType<typeof modelSettings>>;
+
+export interface RunningService {
+  readonly port: number;
+  readonly metricsPort: number;
+  /** Drains, lets calls under way end, then frees everything. */
+  close(): Promise<void>;
+}
+
+export interface ModelServerOptions<M extends Model> {
+  readonly config: ModelConfig;
+  readonly telemetry: Telemetry;
+  readonly part: ReleasePart;
+  readonly load: (release: OpenedRelease) => Promise<M>;
+  readonly bind: (holder: ReleaseHolder<M>) => Binding;
+  /** Ends the queues, once no more calls come. */
+  readonly close: () => Promise<void>;
+}
+
+/**
+ * Listens at once; it is ready once the releases of its channels are loaded and warm. Throws for a
+ * port that is taken or a store that cannot be.
+ */
+export async function startModelServer<M extends Model>(
+  options: ModelServerOptions<M>,
+): Promise<RunningService> {
+  const { config, telemetry } = options;
+  const { host, drainDelayMs, graceMs, maxConnectionAgeMs } = config;
+  const store = openStore(config.store, { cacheDir: config.cacheDir });
+  let setReady = (): void => {};
+  const holder = createHolder(options, store, () => setReady());
+  const server = await startServer({
+    host,
+    port: config.port,
+    telemetry,
+    services: [options.bind(holder)],
+    tls: { cert: config.tlsCert, key: config.tlsKey, ca: config.tlsCa },
+    drainDelayMs,
+    graceMs,
+    maxConnectionAgeMs,
+  });
+  const metrics = await serveMetrics({
+    host,
+    port: config.metricsPort,
+    metrics: telemetry.metrics,
+    isReady: () => server.ready,
+  }).catch(async (error: unknown) => {
+    await server.close();
+    throw error;
+  });
+  let closing: Promise<void> | undefined;
+  setReady = () => {
+    if (closing === undefined && server.ready !== holder.ready) server.setReady(holder.ready);
+  };
+  holder.start();
+  const close = async (): Promise<void> => {
+    await server.close();
+    await options.close();
+    await holder.close();
+    store.close();
+    await metrics.close();
+  };
+  return {
+    port: server.port,
+    metricsPort: metrics.port,
+    close: () => (closing ??= close()),
+  };
+}
+
+function createHolder<M extends Model>(
+  { config, telemetry, part, load }: ModelServerOptions<M>,
+  store: ReturnType<typeof openStore>,
+  onChange: () => void,
+): ReleaseHolder<M> {
+  const { logger, metrics, service } = telemetry;
+  return new ReleaseHolder<M>({
+    store,
+    channels: config.channels,
+    part,
+    load,
+    instance: `${service}-${hostname()}-${randomUUID().slice(0, 8)}`,
+    pollMs: config.storePollMs,
+    lingerMs: config.lingerMs,
+    observer: {
+      onChange: (held) => {
+        metrics.releaseInfo.reset();
+        for (const { release, variant, channels } of held) {
+          for (const channel of channels) metrics.releaseInfo.set({ release, variant, channel }, 1);
+        }
+        onChange();
+      },
+      onLoaded: (release, durationMs) =>
+        logger.info({ release, durationMs: Math.round(durationMs) }, 'release loaded'),
+      onDropped: (release) => logger.info({ release }, 'release dropped'),
+      onLoadFailed: (release, error) => {
+        metrics.releaseLoadFailures.inc();
+        logger.error({ release, err: error }, 'a release cannot be loaded; what serves goes on');
+      },
+      onStoreError: (error) => logger.warn({ err: error }, 'the store cannot be used'),
+    },
+  });
+}
+
+/** What a release's sessions run on: a worker of its own, which is ended with the release. */
+export const backendOptions = ({ provider, threads }: ModelConfig): BackendOptions => ({
+  provider,
+  ...(threads > 0 && { intraOpThreads: threads }),
+});

@@ -1,0 +1,18 @@
+import { type Config, integer } from '../../lib/config.ts';
+import { modelSettings } from '../../lib/rpc/model-settings.ts';
+
+/** Every setting of the generator service. */
+export const settings = {
+  ...modelSettings(50054, 9467),
+  maxBatch: integer(
+    'MAX_BATCH',
+    8,
+    'rows of the running batch: a request takes one, or its beams',
+    {
+      min: 1,
+      max: 64,
+    },
+  ),
+};
+
+export type GeneratorConfig = Config<typeof settings>;

@@ -1,0 +1,106 @@
+import { join } from 'node:path';
+import { DomainError } from '../../lib/errors.ts';
+import { tokenShape } from '../../lib/models/variants.ts';
+import { type BackendOptions, createBackend } from '../../lib/runtime/backend.ts';
+import {
+  type Generator,
+  type GeneratorRun,
+  createGenerator,
+} from '../../lib/runtime/decode/generator.ts';
+import { parseDecodingOptions } from '../../lib/runtime/decode/options.ts';
+import type { Model } from '../../lib/runtime/releases.ts';
+import { type Tokenizer, loadTokenizer } from '../../lib/text/tokenizer.ts';
+import type { Manifest } from '../../lib/weights/release/manifest.ts';
+import type { OpenedRelease } from '../../lib/weights/store/store.ts';
+
+export interface GeneratorModelOptions {
+  readonly backend: BackendOptions;
+  /** Rows of the running batch. */
+  readonly maxRows: number;
+  readonly onRun: (run: GeneratorRun) => void;
+}
+
+/** The generator part of a release: fusion encoder, decoder, and both tokenizers. */
+export class GeneratorModel implements Model {
+  readonly manifest: Manifest;
+  readonly generator: Generator;
+  readonly encoderTokenizer: Tokenizer;
+  readonly decoderTokenizer: Tokenizer;
+  /** [N, C] of the visual tokens that it takes. */
+  readonly tokensShape: readonly [number, number];
+  readonly #end: () => Promise<void>;
+
+  private constructor(
+    { manifest, folder }: OpenedRelease,
+    generator: Generator,
+    end: () => Promise<void>,
+  ) {
+    this.manifest = manifest;
+    this.generator = generator;
+    this.#end = end;
+    this.encoderTokenizer = loadTokenizer(join(folder, 'encoder-tokenizer.json'));
+    this.decoderTokenizer = loadTokenizer(join(folder, 'decoder-tokenizer.json'));
+    const { tokens, channels } = tokenShape(manifest.variant, manifest.preset);
+    this.tokensShape = [tokens, channels];
+  }
+
+  /** Loads into a worker of its own, and warms by writing a few tokens of a blank picture. */
+  static async load(
+    release: OpenedRelease,
+    { backend: backendOptions, maxRows, onRun }: GeneratorModelOptions,
+  ): Promise<GeneratorModel> {
+    const { folder, manifest } = release;
+    const backend = await createBackend(backendOptions);
+    let warm = false;
+    try {
+      const generator = await createGenerator({
+        backend,
+        folder,
+        preset: manifest.preset,
+        maxRows,
+        // The line is before it, so that it knows priorities and deadlines.
+        queueLimit: maxRows + 1,
+        onRun: (run) => {
+          if (warm) onRun(run);
+        },
+      });
+      const model = new GeneratorModel(release, generator, async () => {
+        await generator.dispose();
+        await backend.dispose();
+      });
+      await model.#warm(maxRows);
+      warm = true;
+      return model;
+    } catch (error) {
+      await backend.dispose();
+      throw error;
+    }
+  }
+
+  dispose(): Promise<void> {
+    return this.#end();
+  }
+
+  async #warm(rows: number): Promise<void> {
+    const [tokens, channels] = this.tokensShape;
+    const options = parseDecodingOptions({ minTokens: 3, maxTokens: 4 });
+    const blank = Array.from({ length: rows }, () =>
+      this.generator.generate(
+        {
+          tokens: {
+            dtype: 'float32',
+            shape: this.tokensShape,
+            data: new Float32Array(tokens * channels),
+          },
+          textIds: [],
+        },
+        options,
+      ),
+    );
+    for (const { logProbs } of await Promise.all(blank)) {
+      if (logProbs.every((logProb) => Number.isFinite(logProb))) continue;
+      const message = 'the decoder answers a blank picture with probabilities that are no numbers';
+      throw new DomainError('DATA_LOSS', 'MODEL_BROKEN', message);
+    }
+  }
+}

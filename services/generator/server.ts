@@ -1,0 +1,39 @@
+import {
+  type RunningService,
+  backendOptions,
+  startModelServer,
+} from '../../lib/rpc/model-server.ts';
+import { bind } from '../../lib/rpc/server.ts';
+import { generatorService } from '../../lib/rpc/services.ts';
+import type { GeneratorRun } from '../../lib/runtime/decode/generator.ts';
+import type { Telemetry } from '../../lib/telemetry/telemetry.ts';
+import type { GeneratorConfig } from './config.ts';
+import { GeneratorModel } from './model.ts';
+import { generatorImplementation } from './service.ts';
+import { ReportWriter } from './writer.ts';
+
+/** Wires the generator service and listens. */
+export function start(config: GeneratorConfig, telemetry: Telemetry): Promise<RunningService> {
+  const { metrics } = telemetry;
+  const writer = new ReportWriter(config, telemetry);
+  const observe = (variant: string, { kind, rows, durationMs }: GeneratorRun): void => {
+    // An encoder run is a stage of its one request, and is observed there.
+    if (kind === 'prefill') return;
+    metrics.decodeSteps.inc();
+    metrics.batchSize.observe(rows);
+    metrics.stages.observe({ stage: 'step', variant }, durationMs / 1000);
+  };
+  return startModelServer({
+    config,
+    telemetry,
+    part: 'generator',
+    load: (release) =>
+      GeneratorModel.load(release, {
+        backend: backendOptions(config),
+        maxRows: config.maxBatch,
+        onRun: (run) => observe(release.manifest.variant, run),
+      }),
+    bind: (holder) => bind(generatorService, generatorImplementation(holder, writer, telemetry)),
+    close: () => writer.close(),
+  });
+}

@@ -1,0 +1,7 @@
+import type { Config } from '../../lib/config.ts';
+import { batchSettings, modelSettings } from '../../lib/rpc/model-settings.ts';
+
+/** Every setting of the labeler service. */
+export const settings = { ...modelSettings(50053, 9466), ...batchSettings };
+
+export type LabelerConfig = Config<typeof settings>;

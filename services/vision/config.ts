@@ -1,0 +1,11 @@
+import { type Config, integer } from '../../lib/config.ts';
+import { batchSettings, modelSettings } from '../../lib/rpc/model-settings.ts';
+
+/** Every setting of the vision service. */
+export const settings = {
+  ...modelSettings(50052, 9465),
+  ...batchSettings,
+  decodeConcurrency: integer('DECODE_CONCURRENCY', 2, 'pictures decoded at a time', { min: 1 }),
+};
+
+export type VisionConfig = Config<typeof settings>;

@@ -1,0 +1,7 @@
+import { runProgram } from '../../lib/rpc/main.ts';
+import { settings } from './config.ts';
+import { start } from './server.ts';
+
+const title = 'The vision service of RadScribe: a radiograph in, visual tokens out.';
+const { argv, env } = process;
+await runProgram({ name: 'vision', title, settings, start }, { argv, env });
