@@ -2,7 +2,9 @@ import test from 'ava';
 import { DomainError } from '../lib/errors.ts';
 import { Catalogue } from '../services/gateway/catalogue.ts';
 
-function shelf(channels: Record<string, { release: string; weight?: number } | undefined>) {
+type State = { release: string; weight?: number; previous?: string };
+
+function shelf(channels: Record<string, State | undefined>) {
   const state = { channels, broken: false, reads: 0 };
   const errors: unknown[] = [];
   const changes: string[] = [];
@@ -66,6 +68,12 @@ test('where a stage has let go of a release, the channel is looked at again at o
   state.channels['stable'] = { release: 'v2' };
   await catalogue.refuse('v1');
   t.is(releases(), 'v2');
+});
+
+test('a gateway that starts while its channel moves knows what was before', async (t) => {
+  const { catalogue, releases } = shelf({ stable: { release: 'v2', previous: 'v1' } });
+  await catalogue.refuse('v2');
+  t.is(releases(), 'v1');
 });
 
 test('what was read goes on while the store is away', async (t) => {

@@ -1,12 +1,17 @@
 import { DomainError } from '../../lib/errors.ts';
 import type { Route } from './route.ts';
 
+interface ChannelState {
+  readonly release: string;
+  readonly weight?: number | undefined;
+  /** What the channel pointed to before. */
+  readonly previous?: string | null | undefined;
+}
+
 /** The part of a release store that a gateway reads. */
 export interface Shelf {
   /** Undefined for a channel that points to nothing. */
-  channel(
-    name: string,
-  ): Promise<{ readonly release: string; readonly weight?: number | undefined } | undefined>;
+  channel(name: string): Promise<ChannelState | undefined>;
   /** Throws NOT_FOUND. */
   manifest(release: string): Promise<{ readonly variant: string }>;
 }
@@ -106,15 +111,7 @@ export class Catalogue {
     let changed = false;
     for (const channel of this.#options.channels) {
       try {
-        const route = await this.#route(channel);
-        const known = this.#places.get(channel);
-        if (route === undefined) {
-          changed = this.#places.delete(channel) || changed;
-        } else if (known?.now.release !== route.release || known.now.weight !== route.weight) {
-          const moved = known !== undefined && known.now.release !== route.release;
-          this.#places.set(channel, { now: route, before: moved ? known.now : known?.before });
-          changed = true;
-        }
+        changed = (await this.#readOne(channel)) || changed;
       } catch (error) {
         this.#options.onError(error);
       }
@@ -122,13 +119,37 @@ export class Catalogue {
     if (changed) this.#options.onChange(this.targets());
   }
 
-  async #route(channel: string): Promise<Route | undefined> {
+  /** Whether the channel has changed. */
+  async #readOne(channel: string): Promise<boolean> {
     const state = await this.#shelf.channel(channel);
-    if (state === undefined) return undefined;
-    const { release, weight } = state;
-    const known = this.#places.get(channel)?.now;
-    const { variant } = known?.release === release ? known : await this.#shelf.manifest(release);
-    return { channel, release, variant, weight };
+    const known = this.#places.get(channel);
+    if (state === undefined) return this.#places.delete(channel);
+    const { release, weight, previous } = state;
+    if (known?.now.release === release && known.now.weight === weight) return false;
+    const now = { channel, release, weight, variant: await this.#variant(release) };
+    const before =
+      known === undefined
+        ? await this.#previous(channel, previous)
+        : known.now.release === release
+          ? known.before
+          : known.now;
+    this.#places.set(channel, { now, before });
+    return true;
+  }
+
+  async #variant(release: string): Promise<string> {
+    const known = this.known().find((route) => route.release === release);
+    return known?.variant ?? (await this.#shelf.manifest(release)).variant;
+  }
+
+  /** For a gateway that starts while its channel moves; what was before may be gone from the store. */
+  async #previous(channel: string, release: ChannelState['previous']): Promise<Route | undefined> {
+    if (release === undefined || release === null) return undefined;
+    try {
+      return { channel, release, variant: await this.#variant(release), weight: undefined };
+    } catch {
+      return undefined;
+    }
   }
 
   /** Whether a stage said a moment ago that it does not hold the release. */

@@ -1,11 +1,5 @@
-import { openChannel } from '../../lib/rpc/channel.ts';
 import { bind, startServer } from '../../lib/rpc/server.ts';
-import {
-  generatorService,
-  labelerService,
-  reportService,
-  visionService,
-} from '../../lib/rpc/services.ts';
+import { reportService } from '../../lib/rpc/services.ts';
 import { serveMetrics } from '../../lib/telemetry/http.ts';
 import type { Telemetry } from '../../lib/telemetry/telemetry.ts';
 import { openStore } from '../../lib/weights/store/open.ts';
@@ -13,14 +7,15 @@ import type { ReleaseStore } from '../../lib/weights/store/store.ts';
 import { createAuthenticate } from './auth.ts';
 import { Catalogue } from './catalogue.ts';
 import type { GatewayConfig } from './config.ts';
-import { Gateway } from './gateway.ts';
+import { Gateway, type GatewayParts } from './gateway.ts';
+import { type Models, openModels } from './models.ts';
 import { Permits } from './permits.ts';
 import { Quota } from './quota.ts';
 import { ReleaseList } from './releases.ts';
 import type { Route } from './route.ts';
 import { reportImplementation } from './service.ts';
 import { Shadow } from './shadow.ts';
-import { type Callers, rpcStages } from './stages.ts';
+import { rpcStages } from './stages.ts';
 
 export interface RunningGateway {
   readonly port: number;
@@ -29,22 +24,73 @@ export interface RunningGateway {
   close(): Promise<void>;
 }
 
-/** Wires the gateway and listens. It is ready once it knows a release to send requests to. */
+/**
+ * Wires the gateway and listens. It is ready once it knows a release to send requests to, and each
+ * model service has answered.
+ */
 export async function start(config: GatewayConfig, telemetry: Telemetry): Promise<RunningGateway> {
-  const { host } = config;
+  const { host, timeoutMs } = config;
   const store = openStore(config.store);
-  const { callers, closeChannels } = openCallers(config, telemetry);
+  const models = openModels(config, { telemetry, tls: tlsOf(config), timeoutMs });
+  const ending = new AbortController();
+  let answering = false;
+  let ready = (): void => {};
+  const catalogue = watchStore(store, config, telemetry, () => ready());
   const shadow = new Shadow({
     share: config.shadowShare,
     maxInFlight: config.shadowLimit,
     onComparison: (result) => telemetry.metrics.shadowComparisons.inc({ result }),
   });
-  let setReady = (): void => {};
-  const catalogue = watchStore(store, config, telemetry, () => setReady());
-  const gateway = new Gateway({
+  const gateway = createGateway(config, { telemetry, catalogue, shadow, store, models });
+  const server = await startServer({
+    ...config,
+    telemetry,
+    services: [bind(reportService, reportImplementation(gateway))],
+    tls: tlsOf(config),
+  });
+  const metrics = await serveMetrics({
+    host,
+    port: config.metricsPort,
+    metrics: telemetry.metrics,
+    isReady: () => server.ready,
+  });
+  ready = () => {
+    if (!ending.signal.aborted) server.setReady(answering && catalogue.routes().length > 0);
+  };
+  await catalogue.watch(config.storePollMs);
+  void models.answering(ending.signal).then((value) => {
+    answering = value;
+    return ready();
+  });
+  return {
+    port: server.port,
+    metricsPort: metrics.port,
+    close: async () => {
+      ending.abort();
+      await server.close();
+      catalogue.stop();
+      await shadow.settle();
+      models.close();
+      store.close();
+      await metrics.close();
+    },
+  };
+}
+
+interface Wiring extends Pick<GatewayParts, 'telemetry' | 'catalogue' | 'shadow'> {
+  readonly store: ReleaseStore;
+  readonly models: Models;
+}
+
+function createGateway(
+  config: GatewayConfig,
+  { telemetry, catalogue, shadow, store, models }: Wiring,
+): Gateway {
+  const { channels, shadowChannel, timeoutMs } = config;
+  return new Gateway({
     telemetry,
     catalogue,
-    channels: config.channels,
+    channels,
     releases: new ReleaseList(store, catalogue),
     permits: new Permits({ maxRequests: config.queueLimit, maxBytes: config.queueBytes }),
     quota: new Quota({ perSecond: config.quotaPerMinute / 60, burst: config.quotaBurst }),
@@ -55,42 +101,10 @@ export async function start(config: GatewayConfig, telemetry: Telemetry): Promis
       audience: config.authAudience,
     }),
     shadow,
-    shadowChannel: config.shadowChannel,
-    timeoutMs: config.timeoutMs,
-    stages: (deadline) => rpcStages(callers, deadline),
+    shadowChannel,
+    timeoutMs,
+    stages: (deadline) => rpcStages(models.callers, deadline),
   });
-  const { port, maxMessageBytes, maxConnectionAgeMs, drainDelayMs, graceMs } = config;
-  const server = await startServer({
-    host,
-    port,
-    telemetry,
-    services: [bind(reportService, reportImplementation(gateway))],
-    tls: tlsOf(config),
-    maxMessageBytes,
-    maxConnectionAgeMs,
-    drainDelayMs,
-    graceMs,
-  });
-  setReady = () => server.setReady(catalogue.routes().length > 0);
-  const metrics = await serveMetrics({
-    host,
-    port: config.metricsPort,
-    metrics: telemetry.metrics,
-    isReady: () => server.ready,
-  });
-  await catalogue.watch(config.storePollMs);
-  return {
-    port: server.port,
-    metricsPort: metrics.port,
-    close: async () => {
-      await server.close();
-      catalogue.stop();
-      await shadow.settle();
-      closeChannels();
-      store.close();
-      await metrics.close();
-    },
-  };
 }
 
 const tlsOf = ({ tlsCert, tlsKey, tlsCa }: GatewayConfig) => ({
@@ -98,26 +112,6 @@ const tlsOf = ({ tlsCert, tlsKey, tlsCa }: GatewayConfig) => ({
   key: tlsKey,
   ca: tlsCa,
 });
-
-function openCallers(
-  config: GatewayConfig,
-  telemetry: Telemetry,
-): { readonly callers: Callers; readonly closeChannels: () => void } {
-  const options = { telemetry, tls: tlsOf(config), timeoutMs: config.timeoutMs };
-  const vision = openChannel(config.visionAddress, options);
-  const labeler = openChannel(config.labelerAddress, options);
-  const generator = openChannel(config.generatorAddress, options);
-  return {
-    callers: {
-      vision: vision.client(visionService),
-      labeler: labeler.client(labelerService),
-      generator: generator.client(generatorService),
-    },
-    closeChannels: () => {
-      for (const channel of [vision, labeler, generator]) channel.close();
-    },
-  };
-}
 
 /** The channels of the store, and that of the shadow beside those that are served. */
 function watchStore(

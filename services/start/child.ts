@@ -1,17 +1,16 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
-import { DomainError } from '../../lib/errors.ts';
 
 export interface ChildSpec {
   /** The service: `services/{name}/main.ts`. */
   readonly name: string;
-  /** Its settings; the environment of this process goes along. */
-  readonly env: Readonly<Record<string, string>>;
+  /** Its whole environment. */
+  readonly env: Readonly<Record<string, string | undefined>>;
   /** Each line that it writes. */
   readonly onLine?: (line: string) => void;
-  /** It died unasked: about to be started again, or given up. */
-  readonly onDeath?: (why: string, givenUp: boolean) => void;
+  /** It died unasked; false where it shall not be started again. */
+  readonly onDeath?: (why: string, restarts: boolean) => boolean;
 }
 
 /** A service that dies more often than this within `restartWindowMs` is given up. */
@@ -35,6 +34,8 @@ export class Child {
   constructor(spec: ChildSpec) {
     this.name = spec.name;
     this.#spec = spec;
+    // Should we end in disorder.
+    process.once('exit', () => this.#process?.kill());
     this.#start();
   }
 
@@ -62,10 +63,11 @@ export class Child {
   #start(): void {
     const { name, env } = this.#spec;
     const main = fileURLToPath(new URL(`../${name}/main.ts`, import.meta.url));
-    // A group of its own would outlive us; in ours, Ctrl-C reaches it too, and it ends by itself.
+    // In a process group of its own: Ctrl-C is for us, who end the services in order.
     const child = spawn(process.execPath, [main], {
-      env: { ...process.env, ...env },
+      env,
       stdio: ['ignore', 'pipe', 'pipe'],
+      detached: true,
     });
     this.#process = child;
     this.#lines.length = 0;
@@ -77,7 +79,8 @@ export class Child {
       });
     }
     child.once('error', (error) => this.#died(error.message));
-    child.once('exit', (code, signal) => this.#died(signal ?? `exit code ${code}`));
+    // After its streams have ended, so that its last words are known.
+    child.once('close', (code, signal) => this.#died(signal ?? `exit code ${code}`));
   }
 
   #died(why: string): void {
@@ -87,9 +90,10 @@ export class Child {
     const nowMs = performance.now();
     this.#deathsMs.push(nowMs);
     const recent = this.#deathsMs.filter((atMs) => nowMs - atMs < restartWindowMs).length;
-    const givenUp = recent > maxRestarts;
-    this.#spec.onDeath?.([why, this.lastWords()].filter(Boolean).join(': '), givenUp);
-    if (givenUp) return;
+    const restarts = recent <= maxRestarts;
+    const story = [why, this.lastWords()].filter(Boolean).join(': ');
+    const again = this.#spec.onDeath?.(story, restarts) ?? true;
+    if (!again || !restarts) return;
     this.#timer = setTimeout(() => this.#start(), backoffMs * 2 ** (recent - 1));
   }
 
@@ -103,10 +107,4 @@ export class Child {
       return last;
     }
   }
-}
-
-/** Throws FAILED_PRECONDITION where somebody listens on a port already. */
-export function portTaken(name: string, port: number): DomainError {
-  const message = `port ${port} for ${name} is in use: end what listens there, or choose another with --port`;
-  return new DomainError('FAILED_PRECONDITION', 'PORT_IN_USE', message);
 }

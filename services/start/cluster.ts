@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { DomainError } from '../../lib/errors.ts';
 import { Child } from './child.ts';
 
@@ -10,9 +11,10 @@ export interface ClusterOptions {
   readonly ports: Readonly<
     Record<ServiceName, { readonly grpc: number; readonly metrics: number }>
   >;
-  /** Further settings of every service, by the names of their variables. */
-  readonly env: Readonly<Record<string, string>>;
+  /** The environment of every service, without the settings that the cluster gives. */
+  readonly env: Readonly<Record<string, string | undefined>>;
   readonly onLine?: (service: ServiceName, line: string) => void;
+  /** It is started again. */
   readonly onDeath?: (service: ServiceName, why: string) => void;
 }
 
@@ -24,6 +26,7 @@ export class Cluster {
   readonly #options: ClusterOptions;
   readonly #children: ReadonlyMap<ServiceName, Child>;
   readonly #lost = Promise.withResolvers<never>();
+  #wasReady = false;
 
   constructor(options: ClusterOptions) {
     this.#options = options;
@@ -31,7 +34,7 @@ export class Cluster {
     this.#children = new Map(serviceNames.map((name) => [name, this.#start(name)]));
   }
 
-  /** Rejects with UNAVAILABLE when a service is given up. */
+  /** Rejects with UNAVAILABLE when a service is given up: at once until all were ready. */
   get lost(): Promise<never> {
     return this.#lost.promise;
   }
@@ -53,9 +56,10 @@ export class Cluster {
           const message = `${name} is not ready after ${timeoutMs / 1000} s: ${this.child(name).lastWords()}`;
           throw new DomainError('DEADLINE_EXCEEDED', 'SERVICE_NOT_READY', message);
         }
-        await Promise.race([this.lost, new Promise((resolve) => setTimeout(resolve, pollMs))]);
+        await Promise.race([this.lost, sleep(pollMs)]);
       }
     }
+    this.#wasReady = true;
   }
 
   /** The gateway first, so that what is under way ends. Resolves when all have ended. */
@@ -80,11 +84,14 @@ export class Cluster {
         RADSCRIBE_METRICS_PORT: `${ports[name].metrics}`,
       },
       onLine: (line) => onLine?.(name, line),
-      onDeath: (why, givenUp) => {
-        onDeath?.(name, why);
-        if (!givenUp) return;
-        const message = `${name} died again and again: ${why}`;
-        this.#lost.reject(new DomainError('UNAVAILABLE', 'SERVICE_LOST', message));
+      onDeath: (why, restarts) => {
+        if (this.#wasReady && restarts) {
+          onDeath?.(name, why);
+          return true;
+        }
+        const how = this.#wasReady ? 'died again and again' : 'did not start';
+        this.#lost.reject(new DomainError('UNAVAILABLE', 'SERVICE_LOST', `${name} ${how}: ${why}`));
+        return false;
       },
     });
   }

@@ -7,6 +7,7 @@ import { registerMetrics } from './metrics.ts';
 import { registerModels } from './models.ts';
 import { registerPlan } from './plan.ts';
 import { registerReleases } from './releases.ts';
+import { registerReport } from './report.ts';
 import { registerRuns } from './runs.ts';
 import { registerTokenizer } from './tokenizer.ts';
 import { registerTrain } from './train.ts';
@@ -14,14 +15,15 @@ import { registerTrain } from './train.ts';
 /** Every subcommand, in the order `radscribe --help` lists them. */
 export const commands: readonly ((program: Command) => void)[] = [
   registerData,
+  registerEvaluate,
   registerImport,
   registerLabel,
   registerMetrics,
   registerModels,
   registerPlan,
   registerReleases,
+  registerReport,
+  registerRuns,
   registerTokenizer,
   registerTrain,
-  registerRuns,
-  registerEvaluate,
 ];
