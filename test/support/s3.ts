@@ -23,8 +23,8 @@ export interface FakeS3 {
   url(prefix: string): string;
   /** Where the server keeps its objects. */
   readonly directory: string;
-  /** Answers a request itself: gives the status, or undefined to let it through. */
-  fault: (request: IncomingMessage) => number | 'hang up' | undefined;
+  /** What goes wrong with a request: the status it gets, or what happens to its connection. */
+  fault: (request: IncomingMessage) => number | 'hang up' | 'lose the answer' | undefined;
   readonly requests: string[];
 }
 
@@ -46,6 +46,8 @@ export async function startS3(
   const internal = createServer(handle);
   let turn: Promise<void> = Promise.resolve();
   const answer = async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
+    // The client left while it waited for its turn.
+    if (response.closed || request.socket.destroyed) return;
     fake.requests.push(`${request.method} ${request.url}`);
     const fault = fake.fault(request);
     if (fault === 'hang up') {
@@ -57,7 +59,7 @@ export async function startS3(
       request.method === 'PUT' &&
       request.headers['if-none-match'] === '*' &&
       (await exists(internal, request.url ?? ''));
-    const status = fault ?? (isRefused ? 412 : undefined);
+    const status = typeof fault === 'number' ? fault : isRefused ? 412 : undefined;
     if (status !== undefined) {
       request.resume();
       const code = status === 412 ? 'PreconditionFailed' : 'Fault';
@@ -66,6 +68,8 @@ export async function startS3(
       return;
     }
     delete request.headers['if-none-match'];
+    if (fault === 'lose the answer') response.write = () => true;
+    if (fault === 'lose the answer') response.end = () => response.destroy();
     const { promise, resolve } = Promise.withResolvers<void>();
     response.once('close', resolve);
     handle(request, response);

@@ -203,6 +203,7 @@ async function tidy(
       await store.objects.remove(`holds/${instance}.json`, { signal });
     }
   }
+  await store.objects.tidy?.(nowMs - unfinishedMs, { signal });
   for (const folder of ['probes/', 'locks/', 'removals/']) {
     for await (const { key, modifiedMs } of store.objects.list(folder, { signal })) {
       if (nowMs - modifiedMs > unfinishedMs) await store.objects.remove(key, { signal });

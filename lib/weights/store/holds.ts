@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { DomainError } from '../../errors.ts';
-import { type Objects, type Waiting, checkName, jsonBytes } from './objects.ts';
+import { type Objects, type Waiting, checkInstance, jsonBytes } from './objects.ts';
 
 /** `holds/{instance}.json`: who runs, and which releases may therefore not be removed. */
 const record = z.object({
@@ -42,7 +42,7 @@ export async function hold(
   releases: readonly string[],
   { ttlMs = defaultTtlMs, onError, signal }: HoldOptions = {},
 ): Promise<Hold> {
-  const key = `holds/${checkName(instance, 'instance')}.json`;
+  const key = `holds/${checkInstance(instance)}.json`;
   let held: readonly string[] = [];
   let ended = false;
   const write = (all: readonly string[], waiting: Waiting = {}): Promise<void> => {

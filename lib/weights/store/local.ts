@@ -24,6 +24,8 @@ const codeOf = (error: unknown): string | undefined =>
 /** What is being written starts with a dot, so that no listing shows it. */
 const isHidden = (name: string): boolean => name.startsWith('.');
 
+const isTemporary = /^\.[0-9a-f-]{36}\.tmp$/;
+
 /**
  * A folder as a store. Content is written to a hidden file beside its place, synced, then renamed over
  * it or, where nothing may be there, hard-linked to it: link(2) fails where a file exists, in any
@@ -119,6 +121,19 @@ export class LocalObjects implements Objects {
     const entries = await this.#entries(prefix);
     const names = entries.filter((entry) => entry.isDirectory()).map(({ name }) => name);
     for (const name of names.sort()) if (name > after) yield name;
+  }
+
+  async tidy(beforeMs: number, { signal }: Waiting = {}): Promise<void> {
+    const entries = await readdir(this.#root, { recursive: true, withFileTypes: true }).catch(
+      () => [],
+    );
+    for (const entry of entries) {
+      signal?.throwIfAborted();
+      if (!entry.isFile() || !isTemporary.test(entry.name)) continue;
+      const path = join(entry.parentPath, entry.name);
+      const found = await stat(path).catch(() => undefined);
+      if (found && found.mtimeMs < beforeMs) await rm(path, { force: true });
+    }
   }
 
   close(): void {}

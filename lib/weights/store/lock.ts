@@ -46,7 +46,8 @@ export async function createUnderLock(
         }
       }
     } finally {
-      await objects.remove(claim);
+      // Where that fails, the lease ends it.
+      await objects.remove(claim).catch(() => {});
     }
     await delay(randomInt(10, 50 * 2 ** Math.min(attempt, 5)), undefined, signal ? { signal } : {});
   }

@@ -35,6 +35,8 @@ export interface Objects {
   upload(key: string, path: string, waiting?: Waiting): Promise<void>;
   /** Throws NOT_FOUND. What `path` holds after an error is undefined. */
   download(key: string, path: string, waiting?: Waiting): Promise<void>;
+  /** Removes what writers that died before `beforeMs` left half written, where that is visible. */
+  tidy?(beforeMs: number, waiting?: Waiting): Promise<void>;
   /** Where the objects can be read in place, of a backend that has them as files. */
   localPath?(key: string): string;
   close(): void;
@@ -50,12 +52,20 @@ export function checkKey(key: string): string {
 
 const namePattern = /^[a-z0-9][a-z0-9._-]{0,62}$/;
 
-/** Throws INVALID_ARGUMENT for what cannot name a channel, a tag or an instance. */
+/** Throws INVALID_ARGUMENT for what cannot name a channel or a tag. */
 export function checkName(name: string, field: string): string {
   if (namePattern.test(name)) return name;
   const came = JSON.stringify(name.slice(0, 80));
   const message = `got ${came}, expected 1 to 63 of a-z, 0-9, ., _ and -, a letter or digit first`;
   throw invalidArgument('STORE_NAME', field, message);
+}
+
+/** Throws INVALID_ARGUMENT for what cannot name an instance; host and pod names can. */
+export function checkInstance(name: string): string {
+  if (segment.test(`${name}.json`)) return name;
+  const came = JSON.stringify(name.slice(0, 80));
+  const message = `got ${came}, expected up to 195 letters, digits, ., _ and -`;
+  throw invalidArgument('STORE_NAME', 'instance', message);
 }
 
 export function storeError(

@@ -59,7 +59,12 @@ export class S3Objects implements Objects {
       // Trailing checksums are refused by many S3-compatible stores; releases have digests of their own.
       requestChecksumCalculation: 'WHEN_REQUIRED',
       responseChecksumValidation: 'WHEN_REQUIRED',
-      requestHandler: { connectionTimeout: 5000, requestTimeout: 60_000 },
+      requestHandler: {
+        connectionTimeout: 5000,
+        requestTimeout: 60_000,
+        socketTimeout: 60_000,
+        throwOnRequestTimeout: true,
+      },
     });
     if (conditionalWrites !== 'auto') {
       this.#conditional = Promise.resolve(conditionalWrites === 'yes');
