@@ -567,6 +567,309 @@ export interface Any {
 }
 
 /**
+ * Trains variants into releases, and moves the channels that releases are served from.
+ * For the people who train and operate; applications call ReportService.
+ */
+export interface TrainerServiceMethods {
+  /**
+   * Makes a training run and puts it into the queue. The same `request_id` with the same run gives
+   * the run that it made before, so a retry trains nothing twice.
+   *
+   * INVALID_ARGUMENT: a field of `config` is wrong (CONFIG_INVALID, which names it, DATA_UNKNOWN,
+   * PRESET_INVALID), or `request_id` made another run (REQUEST_ID_REUSED).
+   */
+  readonly createTrainingRun: Method<CreateTrainingRunRequest, TrainingRun, false, false>;
+  /**
+   * Gives a run as it is now.
+   *
+   * NOT_FOUND: there is no such run (RUN_NOT_FOUND).
+   */
+  readonly getTrainingRun: Method<GetTrainingRunRequest, TrainingRun, false, false>;
+  /**
+   * Lists the runs, the newest first.
+   *
+   * INVALID_ARGUMENT: `page_size` is out of its range. NOT_FOUND: `page_token` names no run.
+   */
+  readonly listTrainingRuns: Method<
+    ListTrainingRunsRequest,
+    ListTrainingRunsResponse,
+    false,
+    false
+  >;
+  /**
+   * Ends a run for good: at once where it waits, after the step under way where it trains. A run that
+   * has ended stays as it is.
+   *
+   * NOT_FOUND: there is no such run (RUN_NOT_FOUND).
+   */
+  readonly cancelTrainingRun: Method<CancelTrainingRunRequest, TrainingRun, false, false>;
+  /**
+   * Sends the events of a run from a given one on, those that were and those that come, until the run
+   * ends. A call that broke goes on with the `sequence` of the last event it saw.
+   *
+   * NOT_FOUND: there is no such run (RUN_NOT_FOUND).
+   */
+  readonly watchTrainingRun: Method<WatchTrainingRunRequest, TrainingRunEvent, false, true>;
+  /**
+   * Judges a release anew on a dataset, beside the best constant report and the nearest neighbour.
+   * Takes minutes: give it a deadline that does.
+   *
+   * NOT_FOUND: there is no such release (RELEASE_NOT_FOUND). INVALID_ARGUMENT: `data` is no dataset
+   * (DATA_UNKNOWN). FAILED_PRECONDITION: it has no study to judge on (DATASET_EMPTY).
+   * RESOURCE_EXHAUSTED: another evaluation is under way (EVALUATION_BUSY).
+   */
+  readonly evaluateRelease: Method<EvaluateReleaseRequest, EvaluateReleaseResponse, false, false>;
+  /**
+   * Lists the releases of the store, by id.
+   *
+   * INVALID_ARGUMENT: `page_size` is out of its range, or `page_token` is not one of ours.
+   */
+  readonly listReleases: Method<ListReleasesRequest, ListReleasesResponse, false, false>;
+  /**
+   * Gives a release of the store.
+   *
+   * NOT_FOUND: there is no such release (RELEASE_NOT_FOUND).
+   */
+  readonly getRelease: Method<GetReleaseRequest, Release, false, false>;
+  /**
+   * Points a channel at a release. Refused for a release that is worse than the channel's on one of
+   * the gate's metrics, unless forced.
+   *
+   * NOT_FOUND: there is no such release (RELEASE_NOT_FOUND). FAILED_PRECONDITION: the release is worse
+   * (RELEASE_WORSE, with both values in the metadata), or another moved the channel meanwhile
+   * (CHANNEL_MOVED).
+   */
+  readonly promoteRelease: Method<PromoteReleaseRequest, Channel, false, false>;
+  /**
+   * Points a channel at the release that it pointed to before.
+   *
+   * NOT_FOUND: there is no such channel (CHANNEL_NOT_FOUND). FAILED_PRECONDITION: it never pointed to
+   * another, or another moved the channel meanwhile (CHANNEL_MOVED).
+   */
+  readonly rollbackChannel: Method<RollbackChannelRequest, Channel, false, false>;
+}
+
+/** A run of training, from a dataset to a release. */
+export interface TrainingRun {
+  /** `trainingRuns/{run}`. */
+  readonly name: string;
+  /** Where it stands. */
+  readonly state: TrainingRunState;
+  /**
+   * The whole config as JSON, defaults filled in; its fields are those of `radscribe train
+   * --print-config`.
+   */
+  readonly configJson: string;
+  /** The channel that gets the release; empty for none. */
+  readonly channel: string;
+  /** When it was made, RFC 3339. */
+  readonly createTime: string;
+  /** When anything of it last changed, RFC 3339. */
+  readonly updateTime: string;
+  /** `releases/{id}` of the release that it made; empty until it has. */
+  readonly release: string;
+  /** Where training is; absent before it has begun. */
+  readonly progress?: TrainingProgress;
+  /** What ended it; absent where nothing did. */
+  readonly error?: TrainingError;
+  /** Whether it was asked to end. */
+  readonly cancelRequested: boolean;
+}
+
+/** Where a run stands. */
+export type TrainingRunState =
+  /** Not known. */
+  | 'TRAINING_RUN_STATE_UNSPECIFIED'
+  /** Waits for its turn. */
+  | 'TRAINING_RUN_STATE_QUEUED'
+  /** Trains. */
+  | 'TRAINING_RUN_STATE_RUNNING'
+  /** Was stopped with a checkpoint, and goes on when the trainer next looks. */
+  | 'TRAINING_RUN_STATE_INTERRUPTED'
+  /** Made its release. */
+  | 'TRAINING_RUN_STATE_SUCCEEDED'
+  /** Ended by an error. */
+  | 'TRAINING_RUN_STATE_FAILED'
+  /** Ended because it was asked to. */
+  | 'TRAINING_RUN_STATE_CANCELLED';
+
+/** Where training is. */
+export interface TrainingProgress {
+  /** `prepare`, `labels`, `stage1`, `stage2`, `refit`, `features`, or `evaluate: ...`. */
+  readonly stage: string;
+  /** Of the stage, from 0. */
+  readonly epoch: number;
+  /** Optimiser steps of the stage that are done, 0 to `total_steps`. */
+  readonly step: number;
+  /** Optimiser steps of the whole stage. */
+  readonly totalSteps: number;
+  /** Mean loss of the last steps; absent where nothing is trained. */
+  readonly loss?: number;
+  /** Studies a second, lately. */
+  readonly studiesPerSecond: number;
+  /** Seconds that the stage will still take, by estimate; absent where none can be made. */
+  readonly etaSeconds?: number;
+}
+
+/** What ended a run. */
+export interface TrainingError {
+  /** For programs, e.g. `LOSS_NOT_FINITE`, `DATASET_EMPTY`, `DISK_FULL`. */
+  readonly reason: string;
+  /** For people. It names no patient. */
+  readonly message: string;
+}
+
+/** Which run to make. */
+export interface CreateTrainingRunRequest {
+  /**
+   * Any text of the caller's that no other run has, at most 128 characters, e.g. a UUID; empty for
+   * none, and then a retry makes another run.
+   */
+  readonly requestId: string;
+  /**
+   * The config as JSON; what it leaves out has the defaults of its preset, then the paper's.
+   * Required: `variant` and `data`.
+   */
+  readonly configJson: string;
+  /** The channel that gets the release; empty for none. */
+  readonly channel: string;
+}
+
+/** Which run to get. */
+export interface GetTrainingRunRequest {
+  /** `trainingRuns/{run}`. Required. */
+  readonly name: string;
+}
+
+/** Which runs to list. */
+export interface ListTrainingRunsRequest {
+  /** At most this many, 1 to 1000; 0 means 50. */
+  readonly pageSize: number;
+  /** `next_page_token` of the page before; empty for the first. */
+  readonly pageToken: string;
+}
+
+/** One page of runs. */
+export interface ListTrainingRunsResponse {
+  /** The runs, the newest first. */
+  readonly trainingRuns: readonly TrainingRun[];
+  /** For the next page; empty where there is none. */
+  readonly nextPageToken: string;
+}
+
+/** Which run to end. */
+export interface CancelTrainingRunRequest {
+  /** `trainingRuns/{run}`. Required. */
+  readonly name: string;
+}
+
+/** Which run to watch. */
+export interface WatchTrainingRunRequest {
+  /** `trainingRuns/{run}`. Required. */
+  readonly name: string;
+  /** Only events after this one; 0 for all. */
+  readonly afterSequence: number;
+}
+
+/** Something that happened in a run. */
+export interface TrainingRunEvent {
+  /** Counts from 1 within the run. */
+  readonly sequence: number;
+  /** When, RFC 3339. */
+  readonly time: string;
+  /** `state`, `progress`, `metrics`, `checkpoint`, `warning` or `release`. */
+  readonly kind: string;
+  /** What, as a JSON object; its fields depend on the kind. */
+  readonly dataJson: string;
+}
+
+/** Which release to judge, on what. */
+export interface EvaluateReleaseRequest {
+  /** `releases/{id}`. Required. */
+  readonly name: string;
+  /** `mimic:FOLDER`, `iu:FOLDER` or `phantom:N`; empty for the dataset that it was trained on. */
+  readonly data: string;
+  /** `validate` or `test`; empty for `test`. */
+  readonly split: string;
+  /** At most so many studies; 0 for what its config says. */
+  readonly studies: number;
+}
+
+/** What was measured. */
+export interface EvaluateReleaseResponse {
+  /** `releases/{id}`. */
+  readonly name: string;
+  /** The paper's tables IV to VII, then the classifier's. */
+  readonly tables: readonly EvaluationTable[];
+}
+
+/** One table. */
+export interface EvaluationTable {
+  /** For programs: `language`, `tokens`, `clinical`, `clinical5` or `classifier`. */
+  readonly id: string;
+  /** For people. */
+  readonly title: string;
+  /** Studies that were judged. */
+  readonly studies: number;
+  /** The release, then the baselines. */
+  readonly rows: readonly EvaluationRow[];
+}
+
+/** One row of a table. */
+export interface EvaluationRow {
+  /** `model`, `constant` or `nearest`. */
+  readonly subject: string;
+  /** What was measured. */
+  readonly values: readonly MeasuredValue[];
+}
+
+/** One figure. */
+export interface MeasuredValue {
+  /** e.g. `microF1`. */
+  readonly metric: string;
+  /** CIDEr goes up to 10, all others to 1. */
+  readonly value: number;
+  /** Lower bound of the 95 % confidence interval; absent where none was computed. */
+  readonly low?: number;
+  /** Upper bound. */
+  readonly high?: number;
+}
+
+/** Where to point a channel. */
+export interface PromoteReleaseRequest {
+  /** `releases/{id}`. Required. */
+  readonly name: string;
+  /** e.g. `stable`. Required. */
+  readonly channel: string;
+  /** The channel's share of its variant's traffic, 0 to 1; absent leaves it to the gateway. */
+  readonly weight?: number;
+  /** Promote a release that is worse than the channel's. */
+  readonly force: boolean;
+  /** The move happens only where the channel is still at this generation; 0 does not look. */
+  readonly expectedGeneration: number;
+}
+
+/** Which channel to point back. */
+export interface RollbackChannelRequest {
+  /** e.g. `stable`. Required. */
+  readonly channel: string;
+  /** The move happens only where the channel is still at this generation; 0 does not look. */
+  readonly expectedGeneration: number;
+}
+
+/** A channel after its move. */
+export interface Channel {
+  /** e.g. `stable`. */
+  readonly channel: string;
+  /** `releases/{id}` that it points to. */
+  readonly release: string;
+  /** `releases/{id}` that it pointed to before; empty where there is none. */
+  readonly previousRelease: string;
+  /** Counts its moves. */
+  readonly generation: number;
+}
+
+/**
  * The first model of the chain: decodes a radiograph and turns it into visual tokens.
  * For the gateway; applications call ReportService.
  */
