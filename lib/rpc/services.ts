@@ -7,6 +7,7 @@ import type {
   Method,
   ReportServiceMethods,
   Sent,
+  TrainerServiceMethods,
   VisionServiceMethods,
 } from './messages.ts';
 
@@ -31,7 +32,7 @@ export type Service<Methods> = {
     : never;
 };
 
-const files = ['report', 'vision', 'labeler', 'generator'].map(
+const files = ['report', 'vision', 'labeler', 'generator', 'trainer'].map(
   (name) => `radscribe/v1/${name}.proto`,
 );
 
@@ -58,6 +59,7 @@ export const reportService = service<ReportServiceMethods>('ReportService');
 export const visionService = service<VisionServiceMethods>('VisionService');
 export const labelerService = service<LabelerServiceMethods>('LabelerService');
 export const generatorService = service<GeneratorServiceMethods>('GeneratorService');
+export const trainerService = service<TrainerServiceMethods>('TrainerService');
 
 /** A google.protobuf.FileDescriptorSet of all services, for reflection. */
 export function descriptorSet(): Uint8Array {

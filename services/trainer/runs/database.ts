@@ -90,7 +90,8 @@ export class RunDatabase {
     this.folder = folder;
     mkdirSync(folder, { recursive: true });
     this.#db = new DatabaseSync(join(folder, 'runs.sqlite'), { timeout: 10_000 });
-    this.#db.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;');
+    // No write-ahead log: it needs memory that hosts do not share, and Jobs write from others.
+    this.#db.exec('PRAGMA journal_mode = TRUNCATE; PRAGMA synchronous = FULL;');
     this.#db.exec(schema);
   }
 
