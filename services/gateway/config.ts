@@ -43,7 +43,8 @@ export const settings = {
   tlsCert: optional('TLS_CERT', 'own certificate, PEM'),
   tlsKey: optional('TLS_KEY', 'its key, PEM'),
   tlsCa: optional('TLS_CA', 'who signs the other side, PEM'),
-  tracesEndpoint: optional('OTEL_EXPORTER_OTLP_ENDPOINT', 'OTLP collector; unset, no trace leaves'),
+  tracesEndpoint: optional('OTEL_EXPORTER_OTLP_ENDPOINT', 'OTLP over HTTP; unset, no trace leaves'),
+  tracesRatio: share('OTEL_TRACES_SAMPLER_ARG', 1, 'share of traces that begin here and are sent'),
 } as const;
 
 export type GatewayConfig = Config<typeof settings>;

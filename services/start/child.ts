@@ -28,6 +28,8 @@ export class Child {
   readonly #deathsMs: number[] = [];
   readonly #lines: string[] = [];
   #process: ChildProcess | undefined;
+  /** The exit code of the process that runs now, or of the last. */
+  #ended: Promise<number | null> = Promise.resolve(0);
   #timer: NodeJS.Timeout | undefined;
   #stopping = false;
 
@@ -49,12 +51,10 @@ export class Child {
     this.#stopping = true;
     clearTimeout(this.#timer);
     const child = this.#process;
-    if (child === undefined) return 0;
-    const ended = new Promise<number | null>((resolve) => child.once('exit', resolve));
-    child.kill('SIGTERM');
-    const timer = setTimeout(() => child.kill('SIGKILL'), graceMs);
+    child?.kill('SIGTERM');
+    const timer = setTimeout(() => child?.kill('SIGKILL'), graceMs);
     try {
-      return await ended;
+      return await this.#ended;
     } finally {
       clearTimeout(timer);
     }
@@ -79,8 +79,13 @@ export class Child {
       });
     }
     child.once('error', (error) => this.#died(error.message));
-    // After its streams have ended, so that its last words are known.
-    child.once('close', (code, signal) => this.#died(signal ?? `exit code ${code}`));
+    this.#ended = new Promise((resolve) => {
+      // After its streams have ended, so that its last words are known.
+      child.once('close', (code, signal) => {
+        this.#died(signal ?? `exit code ${code}`);
+        resolve(code);
+      });
+    });
   }
 
   #died(why: string): void {

@@ -39,6 +39,10 @@ export class Cluster {
     return this.#lost.promise;
   }
 
+  get ports(): ClusterOptions['ports'] {
+    return this.#options.ports;
+  }
+
   child(name: ServiceName): Child {
     return this.#children.get(name)!;
   }
