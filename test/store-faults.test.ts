@@ -6,6 +6,7 @@ import test, { type ExecutionContext } from 'ava';
 import { DomainError } from '../lib/errors.ts';
 import { createUnderLock } from '../lib/weights/store/lock.ts';
 import { openStore } from '../lib/weights/store/open.ts';
+import { onSmallDisk } from './support/full-disk.ts';
 import { fakeRelease, folderOf } from './support/releases.ts';
 import { startS3 } from './support/s3.ts';
 
@@ -229,4 +230,66 @@ test('of processes that race on a channel, one moves it', async (t) => {
     [0],
   );
   t.is((await openStore(folder).channels.history('stable')).length, 1);
+});
+
+const modules = {
+  open: new URL('../lib/weights/store/open.ts', import.meta.url).href,
+};
+
+test('a store on a full disk says so, shows nothing half published, and leaves nothing behind', async (t) => {
+  const source = await folderOf(t);
+  const { id } = await fakeRelease(source, 1, { bytes: 20_000 });
+  const came = await onSmallDisk(
+    t,
+    128 * 1024,
+    (disk) => `
+      import { readdir } from 'node:fs/promises';
+      import { openStore } from '${modules.open}';
+      const store = openStore('${disk}/store');
+      const { code, reason, message } = await store.publish('${source}').catch((error) => error);
+      const files = await readdir('${disk}', { recursive: true });
+      const { releases } = await store.list();
+      console.log(JSON.stringify({ code, reason, message, releases, files }));
+    `,
+  );
+  if (came === undefined) {
+    t.pass('skipped: this system lets nobody mount a small disk');
+    return;
+  }
+  const { files, ...rest } = came as { readonly files: readonly string[] };
+  t.like(rest, { code: 'RESOURCE_EXHAUSTED', reason: 'STORE_FULL', releases: [] });
+  t.true(files.some((file) => file.startsWith(`store/releases/${id}/`)));
+  t.deepEqual(
+    files.filter((file) => file.endsWith('.tmp')),
+    [],
+  );
+});
+
+test('a cache on a full disk says so and leaves nothing behind', async (t) => {
+  const { s3, open } = await s3Of(t);
+  const source = await folderOf(t);
+  const { id } = await fakeRelease(source, 2, { bytes: 20_000 });
+  await open().publish(source);
+  const came = await onSmallDisk(
+    t,
+    64 * 1024,
+    (disk) => `
+      import { readdir } from 'node:fs/promises';
+      import { openStore } from '${modules.open}';
+      const store = openStore('${s3.url('p')}', { cacheDir: '${disk}/cache' });
+      const { code, reason } = await store.open('${id}').catch((error) => error);
+      const files = await readdir('${disk}', { recursive: true });
+      console.log(JSON.stringify({ code, reason, files }));
+    `,
+  );
+  if (came === undefined) {
+    t.pass('skipped: this system lets nobody mount a small disk');
+    return;
+  }
+  const { files, ...rest } = came as { readonly files: readonly string[] };
+  t.deepEqual(rest, { code: 'RESOURCE_EXHAUSTED', reason: 'CACHE_FULL' } as never);
+  t.deepEqual(
+    files.filter((file) => file.endsWith('.tmp')),
+    [],
+  );
 });

@@ -4,6 +4,7 @@ import { pathToFileURL } from 'node:url';
 import test, { type ExecutionContext } from 'ava';
 import { DomainError, type ErrorCode } from '../lib/errors.ts';
 import { manifestName } from '../lib/weights/release/manifest.ts';
+import { collectGarbage } from '../lib/weights/store/collect.ts';
 import type { Objects } from '../lib/weights/store/objects.ts';
 import { openRelease, openStore } from '../lib/weights/store/open.ts';
 import type { ReleaseStore } from '../lib/weights/store/store.ts';
@@ -257,6 +258,26 @@ for (const [where, open] of Object.entries(backends)) {
       await fails(t, late, 'FAILED_PRECONDITION', 'CHANNEL_MOVED');
     },
   );
+
+  contract('a collection removes what nothing names, and leaves no trace', async (t, opener) => {
+    const [store, other] = [await opener(), await opener()];
+    const [a = '', b = '', c = ''] = await publish(t, store, 1, 2, 3);
+    await store.promote('stable', a);
+    const hold = await other.hold('vision-Host.local-1a', [b]);
+    const options = { minAgeMs: 0, keepPerVariant: 0 };
+    const { removed } = await collectGarbage(store, options);
+    t.deepEqual(
+      removed.map(({ release }) => release),
+      [c],
+    );
+    await hold.release();
+    await collectGarbage(store, options);
+    await fails(t, other.open(b), 'NOT_FOUND', 'RELEASE_NOT_FOUND');
+    await t.notThrowsAsync(other.open(a));
+    for (const folder of ['holds/', 'removals/', 'locks/', 'probes/', `releases/${c}/`]) {
+      t.deepEqual(await keys(store.objects, folder), []);
+    }
+  });
 
   contract('a tag names one release for good', async (t, opener) => {
     const store = await opener();
