@@ -28,6 +28,7 @@ const counting = (length: number, from = 0): number[] => Array.from({ length }, 
 interface Movers {
   readonly pickSettled: Session;
   readonly settle: Session;
+  readonly settleMoved: Session;
   readonly pickCross: Session;
   readonly widenCross: Session;
   readonly join: Session;
@@ -38,14 +39,15 @@ async function loadMovers(backend: Backend, shape: CacheShape): Promise<Movers> 
     backend.load(emitModel(optimize(graph), { name }), {
       keep: graph.outputs.map((output) => output.name),
     });
-  const [pickSettled, settle, pickCross, widenCross, join] = await Promise.all([
+  const [pickSettled, settle, settleMoved, pickCross, widenCross, join] = await Promise.all([
     load('pickSettled', pickGraph('settled', shape, 'rows')),
-    load('settle', settleGraph(shape)),
+    load('settle', settleGraph(shape, false)),
+    load('settleMoved', settleGraph(shape, true)),
     load('pickCross', pickGraph('cross', shape, 'rows')),
     load('widenCross', pickGraph('cross', shape, 'slots')),
     load('join', joinGraph('cross', shape)),
   ]);
-  return { pickSettled, settle, pickCross, widenCross, join };
+  return { pickSettled, settle, settleMoved, pickCross, widenCross, join };
 }
 
 const prefixed = <T>(prefix: string, caches: Readonly<Record<string, T>>): Record<string, T> =>
@@ -95,7 +97,7 @@ export class SelfCache {
       return { ...this.#empty(count), recent, rows };
     }
     const moved = count !== this.#rows || index.some((row, i) => row !== i);
-    if (this.#recentSize > recentLimit) await this.#settle(sources, rows);
+    if (this.#recentSize > recentLimit) await this.#settle(sources, rows, moved);
     else if (this.#settled && moved) await this.#pick(this.#settled, rows);
     const settled = this.#settled ?? this.#empty(count);
     // The step brings the rows of `recent` into their new order itself.
@@ -130,22 +132,27 @@ export class SelfCache {
     this.#replace(kept);
   }
 
-  async #settle(sources: readonly RowSource[], index: Tensor): Promise<void> {
+  async #settle(sources: readonly RowSource[], index: Tensor, moved: boolean): Promise<void> {
     const recent = this.#recent as Kept;
     const size = this.#settledSize + this.#recentSize - 1;
     // The last token of each row stays recent; what no row is long enough for is let go.
     const longest = Math.max(...sources.map(({ length }) => length)) - 1;
     const left = Math.min(Math.max(longest, 1), size);
     const settled: Feeds = this.#settled ?? this.#empty(this.#rows);
-    const { kept } = await this.#movers.settle.run({
-      index,
-      slots: int64([left], counting(left, size - left)),
-      recent,
-      ...prefixed('old', settled),
-    });
+    const feeds = { recent, ...prefixed('old', settled) };
+    const { settle, settleMoved } = this.#movers;
+    // The slot that an empty cache begins with may stay: it is masked, and the next move takes it out.
+    const { kept } =
+      moved || size - left > recentLimit
+        ? await settleMoved.run({
+            ...feeds,
+            index,
+            slots: int64([left], counting(left, size - left)),
+          })
+        : await settle.run(feeds);
     const { tail, ...fresh } = kept;
     this.#replace(fresh);
-    this.#settledSize = left;
+    this.#settledSize = Object.values(fresh)[0]?.shape[2] ?? left;
     this.advance(tail as Kept, this.#rows);
   }
 

@@ -53,10 +53,11 @@ export function joinGraph(part: string, shape: CacheShape): Graph {
 }
 
 /**
- * Moves all but the last recent token to the settled cache: rows `index` of it, of which the slots
- * `slots` are kept. The last token stays in `tail`, whose rows are not moved.
+ * Moves all but the last recent token to the settled cache; the last one stays in `tail`. With `moves`,
+ * of the result only rows `index` and slots `slots` are kept, which costs two more copies of it; the
+ * rows of `tail` stay where they are.
  */
-export function settleGraph(shape: CacheShape): Graph {
+export function settleGraph(shape: CacheShape, moves: boolean): Graph {
   const { layers, heads, dKv } = shape;
   const names = cacheNames('settled', layers);
   const old = leavesOf('old', names, shape, 'rows', 'settled');
@@ -68,10 +69,10 @@ export function settleGraph(shape: CacheShape): Graph {
   const [moved, tail] = o.Split(recent, sizes, [addDims('recent', -1), 1], 3);
   const settled = old.map((value, i) => {
     const joined = o.Concat([value, o.Gather(moved, scalar(i, 'int64'))], 2);
-    return o.Gather(o.Gather(joined, index), slots, 2);
+    return moves ? o.Gather(o.Gather(joined, index), slots, 2) : joined;
   });
   return {
-    inputs: [index, slots, recent, ...old],
+    inputs: [...(moves ? [index, slots] : []), recent, ...old],
     outputs: [...outputsOf(names, settled), { name: 'tail', value: tail }],
   };
 }
