@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import test, { type ExecutionContext } from 'ava';
+import { DomainError } from '../lib/errors.ts';
 import type { Tensor } from '../lib/graph/types.ts';
 import { initialTensor } from '../lib/models/init.ts';
 import { loadPreset } from '../lib/models/preset.ts';
@@ -86,6 +87,36 @@ for (const [format, bytes, padding] of [
         `${length} of ${bytes.length} bytes`,
       );
     }
+  });
+}
+
+for (const [format, bytes] of [
+  ['PyTorch zip', torchZip(small)],
+  ['PyTorch before 1.6', torchLegacy(small)],
+  ['PyTorch tar', torchTar(small)],
+  ['Flax msgpack', flax({ a: { kernel: randomTensor([2, 3]), bias: randomTensor([3]) } })],
+] as const) {
+  test(`a damaged checkpoint in the format ${format} is read or refused, never worse`, async (t) => {
+    const path = await fileOf(t, bytes);
+    const draw = uniform(11);
+    const below = (limit: number): number => Math.floor(((draw() + 1) / 2) * limit);
+    let refused = 0;
+    for (let round = 0; round < 250; round++) {
+      const damaged = Buffer.from(bytes);
+      for (let i = 0; i <= below(3); i++) damaged[below(damaged.length)] = below(256);
+      await writeFile(path, damaged);
+      try {
+        const checkpoint = await openCheckpoint(path);
+        for (const tensor of checkpoint.tensors.values()) {
+          await tensor.read().catch((error: unknown) => t.true(error instanceof DomainError));
+        }
+        await checkpoint.close();
+      } catch (error) {
+        refused++;
+        if (!(error instanceof DomainError)) throw error;
+      }
+    }
+    t.true(refused > 0);
   });
 }
 

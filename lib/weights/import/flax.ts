@@ -21,10 +21,16 @@ const dtypes: Readonly<Record<string, Dtype>> = {
   bool: 'bool',
 };
 
-interface FlaxArray {
+class FlaxArray {
   readonly shape: readonly number[];
   readonly dtype: Dtype;
   readonly bytes: Uint8Array;
+
+  constructor(shape: readonly number[], dtype: Dtype, bytes: Uint8Array) {
+    this.shape = shape;
+    this.dtype = dtype;
+    this.bytes = bytes;
+  }
 }
 
 /** Permutations that turn a kernel as JAX has it, outputs last, into PyTorch's, outputs first. */
@@ -53,7 +59,7 @@ function arrayOf(path: string, message: unknown): FlaxArray {
     const claim = `${dtype}[${shape.join(',')}]`;
     throw malformed(path, `an array ${claim} has ${bytes.length} bytes, expected ${expected}`);
   }
-  return { shape: shape as number[], dtype, bytes };
+  return new FlaxArray(shape as number[], dtype, bytes);
 }
 
 function transpose({ shape, dtype, bytes }: FlaxArray, order: readonly number[]): Tensor {
@@ -89,17 +95,15 @@ function lazyTensor(array: FlaxArray, last: string): CheckpointTensor {
   return { dtype, shape, read };
 }
 
-/** Arrays above 1 GiB are written in chunks. */
+/** Arrays above 1 GiB are written in chunks, each an array itself. */
 function joinChunks(path: string, message: Readonly<Record<string, unknown>>): FlaxArray {
   const parts = (key: string): unknown[] => {
     const value = message[key];
     return typeof value === 'object' && value !== null ? Object.values(value) : [];
   };
-  const chunks = parts('chunks') as FlaxArray[];
-  const [first] = chunks;
-  if (!first?.bytes) throw malformed(path, 'a chunked array has no chunks');
+  const chunks = parts('chunks').filter((chunk) => chunk instanceof FlaxArray);
   const bytes = Buffer.concat(chunks.map((chunk) => chunk.bytes));
-  return arrayOf(path, [parts('shape'), first.dtype, new Uint8Array(bytes)]);
+  return arrayOf(path, [parts('shape'), chunks[0]?.dtype, new Uint8Array(bytes)]);
 }
 
 function collect(
@@ -112,8 +116,8 @@ function collect(
   const record = message as Readonly<Record<string, unknown>>;
   const last = names.at(-1) ?? '';
   const isChunked = record['__msgpack_chunked_array__'] === true;
-  if (isChunked || record['bytes'] instanceof Uint8Array) {
-    const array = isChunked ? joinChunks(path, record) : (message as FlaxArray);
+  if (isChunked || message instanceof FlaxArray) {
+    const array = message instanceof FlaxArray ? message : joinChunks(path, record);
     const name = [...names.slice(0, -1), lastNames[last] ?? last].join('.');
     tensors.set(name, lazyTensor(array, last));
     return;

@@ -14,6 +14,8 @@ export const bufferSource =
 export const fileSource =
   (descriptor: number): ByteSource =>
   (position, length) => {
+    // What a broken file announces may lie beyond what any file can have.
+    if (!Number.isSafeInteger(position + length)) return new Uint8Array();
     const chunk = new Uint8Array(length);
     let done = 0;
     while (done < length) {
