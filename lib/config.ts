@@ -73,12 +73,6 @@ export const share = (name: string, standard: number, doc: string): Setting<numb
     throw new Error('expected a number from 0 to 1');
   });
 
-export const flag = (name: string, standard: boolean, doc: string): Setting<boolean> =>
-  setting(name, String(standard), doc, (value) => {
-    if (value === 'true' || value === 'false') return value === 'true';
-    throw new Error('expected true or false');
-  });
-
 export const choice = <T extends string>(
   name: string,
   standard: T,
@@ -90,13 +84,6 @@ export const choice = <T extends string>(
     if (found !== undefined) return found;
     throw new Error(`expected one of ${choices.join(', ')}`);
   });
-
-/** Another default for a setting: each service has ports of its own. */
-export const withDefault = <T>(given: Setting<T>, standard: string): Setting<T> => ({
-  ...given,
-  standard,
-  parse: (text) => given.parse(text === '' ? standard : text),
-});
 
 /** Throws INVALID_ARGUMENT naming the first variable that is wrong. */
 export function readConfig<Table extends Settings>(

@@ -3,11 +3,11 @@ import { fileURLToPath } from 'node:url';
 import protobuf from 'protobufjs';
 
 /** Where the .proto files lie; imports are resolved from here. */
-export const protoRoot = fileURLToPath(new URL('.', import.meta.url));
+const protoRoot = fileURLToPath(new URL('.', import.meta.url));
 const folder = 'radscribe/v1/';
 
 /** Our files, relative to `protoRoot`, in alphabetical order. */
-export const protoFiles: readonly string[] = readdirSync(`${protoRoot}${folder}`)
+const protoFiles: readonly string[] = readdirSync(`${protoRoot}${folder}`)
   .filter((name) => name.endsWith('.proto'))
   .sort()
   .map((name) => `${folder}${name}`);

@@ -27,7 +27,7 @@ export interface HolderOptions<M extends Model> {
   readonly observer: HolderObserver;
 }
 
-export interface HolderObserver {
+interface HolderObserver {
   /** What is held now, and by which channels. */
   readonly onChange: (held: readonly HeldRelease[]) => void;
   readonly onLoaded?: (release: string, durationMs: number) => void;
@@ -38,7 +38,7 @@ export interface HolderObserver {
   readonly onStoreError: (error: unknown) => void;
 }
 
-export interface HeldRelease {
+interface HeldRelease {
   readonly release: string;
   readonly variant: string;
   readonly channels: readonly string[];
@@ -84,7 +84,6 @@ export class ReleaseHolder<M extends Model> {
   #timer: NodeJS.Timeout | undefined;
   readonly #lingering = new Map<string, number>();
   readonly #leaving = new Set<Promise<void>>();
-  readonly #first = Promise.withResolvers<void>();
 
   constructor(options: HolderOptions<M>) {
     this.#options = options;
@@ -93,11 +92,6 @@ export class ReleaseHolder<M extends Model> {
   /** Begins to watch the channels. */
   start(): void {
     this.#watching ??= this.#watch();
-  }
-
-  /** Resolves when everything that the channels first pointed to was loaded, or could not be. */
-  get settled(): Promise<void> {
-    return this.#first.promise;
   }
 
   /** Whether at least one release answers, and none is still to be tried for the first time. */
@@ -167,7 +161,6 @@ export class ReleaseHolder<M extends Model> {
       .catch(this.#options.observer.onStoreError)
       .finally(() => {
         this.#settling = undefined;
-        this.#first.resolve();
         if (this.#again && !this.#ending.signal.aborted) {
           this.#again = false;
           this.#settle();

@@ -14,16 +14,6 @@ export type Stage =
   | 'labeler'
   | 'generator';
 
-/** Why a request was turned away, of `radscribe_rejected_total`. */
-export type Rejection =
-  | 'queue_full'
-  | 'closed'
-  | 'expired'
-  | 'cancelled'
-  | 'quota'
-  | 'unauthenticated'
-  | 'release_not_held';
-
 type Kind = 'durations' | 'histogram' | 'gauge' | 'counter';
 
 interface Definition<K extends Kind, Label extends string> {
@@ -121,6 +111,7 @@ export const metricTable = {
     'radscribe_release_load_failures_total',
     'Releases that could not be loaded and warmed',
   ),
+  /** `reason`: queue_full, closed, expired, cancelled; of the gateway also quota, unauthenticated, release_not_held. */
   rejected: counter('radscribe_rejected_total', 'Requests turned away', ['reason']),
   shadowComparisons: counter(
     'radscribe_shadow_comparisons_total',
@@ -139,7 +130,7 @@ export const metricTable = {
 };
 
 /** A histogram whose buckets point to a trace. */
-export interface Durations<Label extends string> {
+interface Durations<Label extends string> {
   observe(labels: Readonly<Record<Label, string>>, seconds: number): void;
 }
 

@@ -1,0 +1,167 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { join } from 'node:path';
+import test, { type ExecutionContext } from 'ava';
+import { DomainError } from '../lib/errors.ts';
+import { type Model, ReleaseHolder } from '../lib/runtime/releases.ts';
+import { openStore } from '../lib/weights/store/open.ts';
+import { readHolds } from '../lib/weights/store/holds.ts';
+import { fakeRelease, folderOf } from './support/releases.ts';
+import { until } from './support/services.ts';
+
+class FakeModel implements Model {
+  readonly id: string;
+  disposed = false;
+  constructor(id: string) {
+    this.id = id;
+  }
+  async dispose(): Promise<void> {
+    this.disposed = true;
+  }
+}
+
+async function setUp(t: ExecutionContext, { lingerMs = 0, broken = [] as string[] } = {}) {
+  const folder = await folderOf(t);
+  const store = openStore(join(folder, 'store'));
+  const publish = async (seed: number): Promise<string> => {
+    const made = join(folder, `release-${seed}`);
+    await fakeRelease(made, seed);
+    return (await store.publish(made)).id;
+  };
+  const models: FakeModel[] = [];
+  const failed: string[] = [];
+  const dropped: string[] = [];
+  let loading = 0;
+  let mostLoading = 0;
+  const holder = new ReleaseHolder<FakeModel>({
+    store,
+    channels: ['stable', 'canary'],
+    part: 'vision',
+    instance: 'test',
+    pollMs: 10,
+    lingerMs,
+    load: async ({ manifest }) => {
+      mostLoading = Math.max(mostLoading, ++loading);
+      await sleep(20);
+      loading--;
+      if (broken.includes(manifest.id)) throw new Error('broken');
+      const model = new FakeModel(manifest.id);
+      models.push(model);
+      return model;
+    },
+    observer: {
+      onChange: () => {},
+      onDropped: (release) => dropped.push(release),
+      onLoadFailed: (release) => failed.push(release),
+      onStoreError: (error) => t.log(error),
+    },
+  });
+  t.teardown(() => holder.close());
+  const isHeld = (release: string): boolean => {
+    try {
+      using lease = holder.acquire(release);
+      return lease.model.id === release;
+    } catch {
+      return false;
+    }
+  };
+  const claims = async () =>
+    (await readHolds(store.objects)).holds.flatMap(({ releases }) => releases);
+  const most = () => mostLoading;
+  return { store, publish, holder, models, failed, dropped, isHeld, claims, broken, most };
+}
+
+test('the releases of all channels are held, each loaded once, one at a time', async (t) => {
+  const { store, publish, holder, models, isHeld, claims, most } = await setUp(t);
+  const [one, two] = [await publish(1), await publish(2)];
+  await store.promote('stable', one);
+  await store.promote('canary', two, { weight: 0.1 });
+  t.false(holder.ready);
+  holder.start();
+  await until(() => holder.ready);
+  t.true(isHeld(one) && isHeld(two));
+  await store.promote('canary', one);
+  await until(() => !isHeld(two));
+  t.is(models.length, 2);
+  t.is(most(), 1);
+  await until(async () => (await claims()).join() === one);
+  t.pass();
+});
+
+test('a release is not let go while a request uses it, and answers no new one', async (t) => {
+  const { store, publish, holder, models, isHeld, dropped } = await setUp(t);
+  const [one, two] = [await publish(1), await publish(2)];
+  await store.promote('stable', one);
+  holder.start();
+  await until(() => isHeld(one));
+  const lease = holder.acquire(one);
+  await store.promote('stable', two);
+  await until(() => isHeld(two) && !isHeld(one));
+  await sleep(30);
+  t.false(models[0]!.disposed);
+  t.is(lease.model, models[0]!);
+  lease[Symbol.dispose]();
+  await until(() => models[0]!.disposed);
+  t.deepEqual(dropped, [one]);
+  t.false(models[1]!.disposed);
+});
+
+test('a replaced release lingers, and one that is wanted again stays', async (t) => {
+  const { store, publish, holder, models, isHeld } = await setUp(t, { lingerMs: 300 });
+  const [one, two] = [await publish(1), await publish(2)];
+  await store.promote('stable', one);
+  holder.start();
+  await until(() => isHeld(one));
+  await store.promote('stable', two);
+  await until(() => isHeld(two));
+  t.true(isHeld(one));
+  await store.rollback('stable');
+  await until(() => !isHeld(two));
+  t.true(isHeld(one));
+  t.is(models.length, 2);
+});
+
+test('what serves stays while what is to come cannot be loaded, which is tried again', async (t) => {
+  const { store, publish, holder, failed, isHeld, broken } = await setUp(t);
+  const [one, two] = [await publish(1), await publish(2)];
+  broken.push(two);
+  await store.promote('stable', one);
+  holder.start();
+  await until(() => isHeld(one));
+  await store.promote('stable', two);
+  await until(() => failed.length > 0);
+  t.true(isHeld(one));
+  t.true(holder.ready);
+  broken.pop();
+  await until(() => isHeld(two) && !isHeld(one));
+  t.is(failed.length, 1, 'it waited before it tried again');
+});
+
+test('a broken canary does not keep a service from being ready', async (t) => {
+  const { store, publish, holder, broken, isHeld } = await setUp(t);
+  const [one, two] = [await publish(1), await publish(2)];
+  broken.push(two);
+  await store.promote('canary', two);
+  await store.promote('stable', one);
+  holder.start();
+  await until(() => holder.ready);
+  t.true(isHeld(one));
+  t.false(isHeld(two));
+});
+
+test('closing waits for requests, frees every release and lets the store know', async (t) => {
+  const { store, publish, holder, models, isHeld, claims } = await setUp(t);
+  const one = await publish(1);
+  await store.promote('stable', one);
+  holder.start();
+  await until(() => isHeld(one));
+  t.deepEqual(await claims(), [one]);
+  const lease = holder.acquire(one);
+  const closed = holder.close();
+  await sleep(30);
+  t.false(models[0]!.disposed);
+  lease[Symbol.dispose]();
+  await closed;
+  t.true(models[0]!.disposed);
+  t.deepEqual(await claims(), []);
+  t.throws(() => holder.acquire(one), { instanceOf: DomainError });
+});
