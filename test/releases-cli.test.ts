@@ -44,11 +44,15 @@ test.serial(
     const late = releases('promote', 'stable', a.id, '--expect', '1');
     await t.throwsAsync(late, { instanceOf: DomainError, message: /stable was moved by another/ });
     t.is(await releases('rollback', 'stable'), `stable serves ${a.id} again, generation 3\n`);
+    const worse = await fakeRelease(join(root, 'worse'), 3, { microF1: 0.5 });
+    await releases('import', join(root, 'worse'));
+    await t.throwsAsync(releases('promote', 'stable', worse.id), { message: /is 0.5000, that of/ });
+    t.like(await json('promote', 'other', worse.id, '--force'), { release: worse.id });
     await releases('tag', 'v1', b.id);
     const listed = await releases('list');
     t.regex(listed, new RegExp(`${a.id} .*vit-label .* stable\n`));
     t.regex(listed, new RegExp(`${b.id} .*tag v1\n`));
-    t.regex(await releases('show', 'v1'), /micro F1 +0.812 \(0.780..0.840\) +0.300/);
+    t.regex(await releases('show', 'v1'), /microF1 +0.812 \(0.780..0.840\) +0.300/);
     t.regex(await releases('verify', 'stable'), /10 files, .* all as released/);
     t.regex(await releases('history', 'stable'), /^generation .*\n +3 .*rollback/);
     t.like(await json('export', 'v1', join(root, 'out')), { release: b.id });

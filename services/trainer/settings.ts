@@ -1,5 +1,6 @@
 import { choice, type Config, integer, list, optional, text } from '../../lib/config.ts';
 import { logLevels } from '../../lib/telemetry/logger.ts';
+import { standardGate } from './promote.ts';
 
 /** Every setting of the trainer service. What a run trains is its own config, see config.ts. */
 export const settings = {
@@ -16,7 +17,7 @@ export const settings = {
   threads: integer('THREADS', 0, 'threads of the engine for evaluations; 0 takes all cores'),
   gateMetrics: list(
     'GATE_METRICS',
-    'clinical.microF1,language.bleu4',
+    standardGate.join(','),
     'a release that is worse than the channel on one is not promoted, unless forced',
   ),
   executor: choice('EXECUTOR', 'process', ['process', 'kubernetes'], 'where runs execute'),

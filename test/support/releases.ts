@@ -23,7 +23,7 @@ export async function folderOf(t: ExecutionContext<unknown>): Promise<string> {
 }
 
 /** A description as the trainer would give it. */
-export function description(seed = 1, variant: VariantName = 'vit-label') {
+export function description(seed = 1, variant: VariantName = 'vit-label', microF1 = 0.81234) {
   const preset = loadPreset('demo');
   const content: Omit<ManifestContent, 'formatVersion' | 'files'> = {
     variant,
@@ -57,19 +57,26 @@ export function description(seed = 1, variant: VariantName = 'vit-label') {
         title: 'Clinical efficacy',
         split: 'test',
         studies: 50,
-        model: { metrics: { 'micro F1': 0.81234 }, intervals: { 'micro F1': [0.78, 0.84] } },
-        baselines: { 'constant report': { metrics: { 'micro F1': 0.3 } } },
+        model: { metrics: { microF1 }, intervals: { microF1: [0.78, 0.84] } },
+        baselines: { 'constant report': { metrics: { microF1: 0.3 } } },
       },
     },
   };
   return content;
 }
 
+interface FakeOptions {
+  readonly variant?: VariantName;
+  /** Of each file, more or less. */
+  readonly bytes?: number;
+  readonly microF1?: number;
+}
+
 /** A whole release in a folder, of small files that are no models: the store does not look into them. */
 export async function fakeRelease(
   folder: string,
   seed = 1,
-  { variant, bytes = 2000 }: { readonly variant?: VariantName; readonly bytes?: number } = {},
+  { variant, bytes = 2000, microF1 }: FakeOptions = {},
 ): Promise<Manifest> {
   await mkdir(folder, { recursive: true });
   const files = await Promise.all(
@@ -81,7 +88,7 @@ export async function fakeRelease(
   );
   const content = {
     formatVersion,
-    ...description(seed, variant),
+    ...description(seed, variant, microF1),
     files: Object.fromEntries(files),
   };
   const manifest = { ...content, id: releaseIdOf(content as ManifestContent) };

@@ -1,21 +1,10 @@
-import {
-  type IncomingMessage,
-  type RequestListener,
-  type Server,
-  type ServerResponse,
-  createServer,
-} from 'node:http';
+import { type IncomingMessage, type Server, type ServerResponse, createServer } from 'node:http';
 import { mkdir, mkdtemp, rm } from 'node:fs/promises';
-import { createRequire } from 'node:module';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { ExecutionContext } from 'ava';
-
-/** What of s3rver is used; it comes without types. */
-interface S3rverClass {
-  new (options: Record<string, unknown>): { callback(): RequestListener };
-}
+import S3rver from 's3rver';
 
 export interface FakeS3 {
   readonly endpoint: string;
@@ -40,7 +29,6 @@ export async function startS3(
   process.env['AWS_SECRET_ACCESS_KEY'] = 'S3RVER';
   const directory = await mkdtemp(join(tmpdir(), 'radscribe-s3-'));
   await mkdir(join(directory, 'releases'));
-  const S3rver = createRequire(import.meta.url)('s3rver') as S3rverClass;
   const handle = new S3rver({ directory, silent: true, vhostBuckets: false }).callback();
   const fake = { fault: () => undefined, requests: [], directory } as Partial<FakeS3> as FakeS3;
   const internal = createServer(handle);

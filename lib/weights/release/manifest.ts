@@ -109,10 +109,10 @@ const manifest = z.strictObject({
 
 export type ReleaseLabels = Readonly<z.infer<typeof labels>>;
 export type OutOfDistribution = Readonly<z.infer<typeof outOfDistribution>>;
-export type Provenance = Readonly<z.infer<typeof provenance>>;
+type Provenance = Readonly<z.infer<typeof provenance>>;
 export type MetricRow = Readonly<z.infer<typeof metricRow>>;
 export type EvaluationTable = Readonly<z.infer<typeof evaluationTable>>;
-export type Evaluation = Readonly<Record<string, EvaluationTable>>;
+type Evaluation = Readonly<Record<string, EvaluationTable>>;
 
 export interface FileDigest {
   readonly sha256: string;
@@ -171,7 +171,7 @@ const wrong = (field: string, message: string): DomainError =>
   invalidArgument('RELEASE_MANIFEST', field, message);
 
 /** The first wrong field of what zod refused, below `where`. */
-export function firstIssue(error: z.ZodError, where: string): { field: string; message: string } {
+function firstIssue(error: z.ZodError, where: string): { field: string; message: string } {
   const [issue] = error.issues;
   const unknown = issue?.code === 'unrecognized_keys' ? issue.keys.slice(0, 1) : [];
   const field = [where, ...(issue?.path ?? []).map(String), ...unknown].join('.');

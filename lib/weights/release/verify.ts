@@ -11,7 +11,7 @@ import {
 } from './manifest.ts';
 
 /** Stored bytes are not what was written; `file` is the path within the release. */
-export function dataLoss(release: string, file: string, message: string, cause?: unknown) {
+function dataLoss(release: string, file: string, message: string, cause?: unknown) {
   return new DomainError('DATA_LOSS', 'RELEASE_CORRUPT', `release ${release}: ${file} ${message}`, {
     field: file,
     metadata: { release, file },

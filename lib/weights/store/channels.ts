@@ -37,7 +37,7 @@ export interface ChannelState extends Omit<ChannelRecord, 'nonce' | 'back' | 're
 export type ChannelChange = Omit<ChannelState, 'release'> & { readonly release: string | null };
 
 export interface MoveOptions extends Waiting {
-  /** The move happens only if the channel is still at this generation (0: does not exist). */
+  /** The move happens only if the channel is still at this generation (0: does not exist, or is closed). */
   readonly expectedGeneration?: number | undefined;
   readonly by?: string | undefined;
 }
@@ -177,7 +177,8 @@ export class Channels {
   ): Promise<ChannelRecord> {
     const now = await this.#read(channel, { signal });
     const current = now?.generation ?? 0;
-    if (expectedGeneration !== undefined && expectedGeneration !== current) {
+    const isClosed = expectedGeneration === 0 && now?.release === null;
+    if (expectedGeneration !== undefined && expectedGeneration !== current && !isClosed) {
       throw moved(channel, expectedGeneration, current);
     }
     const made: ChannelRecord = {

@@ -13,6 +13,7 @@ import {
   S3ServiceException,
 } from '@aws-sdk/client-s3';
 import { Upload } from '@aws-sdk/lib-storage';
+import { DomainError } from '../../errors.ts';
 import { createUnderLock } from './lock.ts';
 import { type ObjectInfo, type Objects, type Waiting, checkKey, storeError } from './objects.ts';
 
@@ -246,6 +247,7 @@ export class S3Objects implements Objects {
 
   /** The SDK has tried again already, where that could help. */
   #explain(error: unknown, key: string, signal: AbortSignal | undefined): unknown {
+    if (error instanceof DomainError) return error;
     if (signal?.aborted) return signal.reason;
     const code = error instanceof Error && 'code' in error ? String(error.code) : '';
     if (code === 'ENOSPC' || code === 'EDQUOT') return error;

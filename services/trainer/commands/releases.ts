@@ -5,6 +5,7 @@ import type { ChannelChange } from '../../../lib/weights/store/channels.ts';
 import { type Collected, collectGarbage } from '../../../lib/weights/store/collect.ts';
 import { openStore } from '../../../lib/weights/store/open.ts';
 import type { ReleaseStore } from '../../../lib/weights/store/store.ts';
+import { promoteRelease, standardGate } from '../promote.ts';
 import { printTable } from '../table.ts';
 import { type ListedRelease, listReleases } from '../releases.ts';
 
@@ -15,8 +16,13 @@ interface Shared {
 
 interface MoveFlags extends Shared {
   readonly expect?: number;
-  readonly weight?: number;
   readonly by?: string;
+}
+
+interface PromoteFlags extends MoveFlags {
+  readonly weight?: number;
+  readonly gate: readonly string[];
+  readonly force?: true;
 }
 
 /** `radscribe releases …`: what the store holds, and which release each channel serves. */
@@ -133,14 +139,12 @@ function registerMoving(releases: Command): void {
   command(
     releases,
     'promote <channel> <release>',
-    'point a channel at a release',
-    async (store, { expect, weight, by }: MoveFlags, channel: string, name: string) => {
+    "point a channel at a release, unless it is worse than the channel's",
+    async (store, flags: PromoteFlags, channel: string, name: string) => {
+      const { expect, weight, by, gate, force = false } = flags;
       const release = await store.resolve(name);
-      const state = await store.promote(channel, release, {
-        expectedGeneration: expect,
-        weight,
-        by,
-      });
+      const options = { gate, force, expectedGeneration: expect, weight, by };
+      const state = await promoteRelease(store, channel, release, options);
       const share = weight === undefined ? '' : ` with ${100 * weight} % of its variant's requests`;
       const text = `${channel} serves ${release}${share}, generation ${state.generation}\n`;
       return { json: state, text };
@@ -151,6 +155,8 @@ function registerMoving(releases: Command): void {
       "share of the variant's requests, 0 to 1; without it, the rest",
       share,
     )
+    .option('--gate <metrics>', 'what may not get worse', names, standardGate)
+    .option('--force', 'promote it even if it is worse')
     .option('--expect <generation>', 'only if the channel is still at this generation', whole)
     .option('--by <who>', 'for the history');
   command(
@@ -295,6 +301,8 @@ function describeGc({ removed, kept, unfinished }: Collected, dryRun: boolean | 
     '',
   ].join('\n');
 }
+
+const names = (text: string): string[] => text.split(',').map((name) => name.trim());
 
 function share(text: string): number {
   const value = Number(text);
