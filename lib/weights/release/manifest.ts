@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { z } from 'zod';
 import { type DomainError, invalidArgument } from '../../errors.ts';
-import { type Preprocessing, parsePreprocessing } from '../../image/preprocess.ts';
+import { type Preprocessing, parsePreprocessing } from '../../image/preprocessing.ts';
 import { type Preset, parsePreset } from '../../models/preset.ts';
 import { type VariantName, variantNames } from '../../models/variants.ts';
 import { type DecodingOptions, parseDecodingOptions } from '../../runtime/decode/options.ts';
