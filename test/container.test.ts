@@ -17,7 +17,9 @@ const run = promisify(execFile);
 
 test('the Dockerfile has no finding of a linter', (t) => {
   t.deepEqual(
-    validate(text).map(({ message, range }) => `${range.start.line + 1}: ${JSON.stringify(message)}`),
+    validate(text).map(
+      ({ message, range }) => `${range.start.line + 1}: ${JSON.stringify(message)}`,
+    ),
     [],
   );
 });

@@ -24,7 +24,7 @@ const overlays = ['dev', 'staging', 'production'] as const;
 const withKubectl = kubectl ? test : test.skip;
 
 /** Everything that our own programs read; the collector reads nothing of ours. */
-const settings: Settings = serviceSettings();
+const settings: Settings = serviceSettings;
 
 test('every YAML file of the deployment parses, without a key twice', async (t) => {
   const files = await readdir(k8s, { recursive: true });
@@ -126,7 +126,7 @@ test('every setting in the manifests is one that the service documents', async (
   for (const pod of podsOf(base))
     for (const container of pod.containers)
       for (const name of environmentOf(base, container).keys())
-        t.true(settings[pod.name]?.has(name), `${pod.name} does not know ${name}`);
+        t.true(settings.get(pod.name)?.has(name), `${pod.name} does not know ${name}`);
 });
 
 /** Each plants one mistake in the base, and names the check that must see it. */

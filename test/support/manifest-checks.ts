@@ -10,7 +10,7 @@ import {
 import { allows, type Endpoint, selects } from './network.ts';
 
 /** The variables that each service's typed config reads, by service. */
-export type Settings = Readonly<Record<string, ReadonlySet<string>>>;
+export type Settings = ReadonlyMap<string, ReadonlySet<string>>;
 
 interface Context {
   readonly manifests: readonly Manifest[];
@@ -22,7 +22,7 @@ interface Context {
 const foreignSecrets = new Set(['object-store', 'gateway-auth']);
 const foreignClaims = new Set(['dataset']);
 /** Read by libraries, not by our configs. */
-const standardVariable = /^(OTEL|AWS)_[A-Z_]+$|^NODE_OPTIONS$/;
+const standardVariable = /^AWS_[A-Z_]+$|^NODE_OPTIONS$/;
 
 const chain = [
   ['gateway', 'vision'],
@@ -167,7 +167,7 @@ const portOfProbe = ({ grpc, httpGet, tcpSocket }: IProbe): number | string | un
 function environmentProblems({ manifests, pods, settings }: Context): string[] {
   return pods.flatMap((pod) =>
     pod.containers.flatMap((container) => {
-      const known = settings[container.name];
+      const known = settings.get(container.name);
       return [...environmentOf(manifests, container).keys()]
         .filter((name) => !known?.has(name) && !standardVariable.test(name))
         .map((name) => `${pod.owner} sets ${name}, which ${container.name}'s config does not know`);

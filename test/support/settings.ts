@@ -1,44 +1,15 @@
-import type { Settings } from './manifest-checks.ts';
+import type { Settings } from '../../lib/config.ts';
+import { settings as gateway } from '../../services/gateway/config.ts';
+import { settings as generator } from '../../services/generator/config.ts';
+import { settings as labeler } from '../../services/labeler/config.ts';
+import { settings as vision } from '../../services/vision/config.ts';
 
-const shared = [
-  'HOST',
-  'PORT',
-  'METRICS_PORT',
-  'LOG_LEVEL',
-  'STORE',
-  'DRAIN_DELAY_MS',
-  'GRACE_MS',
-  'MAX_CONNECTION_AGE_MS',
-  'TLS_CERT',
-  'TLS_KEY',
-  'TLS_CA',
-];
-const served = ['CHANNELS', 'STORE_POLL_MS'];
-const model = [
-  'CACHE_DIR',
-  'PROVIDER',
-  'THREADS',
-  'QUEUE_LIMIT',
-  'QUEUE_BYTES',
-  'MAX_BATCH',
-  'BATCH_DELAY_MS',
-];
-const named = (names: readonly string[]) => new Set(names.map((name) => `RADSCRIBE_${name}`));
-const models = named([...shared, ...served, ...model]);
+const services: Readonly<Record<string, Settings>> = { gateway, vision, labeler, generator };
 
-/** The names that each service reads; its config takes this table's place as soon as it is there. */
-export function serviceSettings(): Settings {
-  return {
-    gateway: named([
-      ...shared,
-      ...served,
-      'VISION_ADDRESS',
-      'LABELER_ADDRESS',
-      'GENERATOR_ADDRESS',
-    ]),
-    vision: models,
-    labeler: models,
-    generator: models,
-    trainer: named(shared),
-  };
-}
+/** The variables that each service reads, by the table that its `--help` prints. */
+export const serviceSettings = new Map(
+  Object.entries(services).map(([name, table]) => [
+    name,
+    new Set(Object.values(table).map(({ env }) => env)),
+  ]),
+);
