@@ -5,6 +5,9 @@ import { fileURLToPath } from 'node:url';
 import test from 'ava';
 import type { IContainer } from 'kubernetes-models/v1';
 import { parseAllDocuments } from 'yaml';
+import { readConfig } from '../lib/config.ts';
+import { jobOf } from '../services/trainer/runs/kubernetes.ts';
+import { settings as trainerSettings } from '../services/trainer/settings.ts';
 import { typeProblems } from './support/kubernetes-types.ts';
 import { findProblems, type Settings } from './support/manifest-checks.ts';
 import {
@@ -266,3 +269,42 @@ test('the compiler catches a field that Kubernetes does not know, and a value of
     problems.some((problem) => /^Deployment labeler: .*'string' is not assignable/.test(problem)),
   );
 });
+
+for (const overlay of ['staging', 'production'])
+  withKubectl(
+    `a training run of ${overlay} is a Job that finds its image, claims, rights and way out`,
+    async (t) => {
+      const manifests = await render(path.join(k8s, 'overlays', overlay));
+      const trainer = podsOf(manifests).find(({ name }) => name === 'trainer');
+      const own = trainer?.containers[0];
+      if (!own) return t.fail('no trainer');
+      const variables = Object.fromEntries(environmentOf(manifests, own));
+      const namespace = ofKind(manifests, 'Namespace')[0]?.metadata?.name ?? '';
+      // Kubernetes puts it in from the pod's own metadata.
+      const config = readConfig(trainerSettings, {
+        ...variables,
+        RADSCRIBE_JOB_NAMESPACE: namespace,
+      });
+      t.is(config.executor, 'kubernetes');
+      t.is(config.jobImage, own.image);
+      const job = jobOf({ id: 'run-1' } as Parameters<typeof jobOf>[0], {
+        image: config.jobImage ?? '',
+        namespace: config.jobNamespace,
+        serviceAccount: config.jobServiceAccount,
+        queue: config.jobQueue,
+        gpus: config.jobGpus,
+        claims: config.jobClaims,
+        runs: config.runs,
+        cache: config.cacheDir,
+      });
+      const all = [...manifests, job as unknown as Manifest];
+      t.deepEqual(findProblems(all, settings), []);
+      t.deepEqual(await typeProblems([job as unknown as Manifest]), []);
+      const folders = config.jobClaims.map((claim) => claim.split(':')[1] ?? '');
+      for (const folder of [config.runs, config.cacheDir])
+        t.true(
+          folders.some((mount) => folder.startsWith(mount)),
+          `${folder} is on no claim of the Job`,
+        );
+    },
+  );

@@ -95,14 +95,15 @@ interface Claim {
 
 function containerOf(run: Run, options: JobOptions, volumes: readonly Claim[]): V1Container {
   const { image, gpus, runs, cache } = options;
+  const devices = gpus > 0 ? { 'nvidia.com/gpu': String(gpus) } : {};
   const command = ['services/trainer/cli.ts', 'train', '--resume', run.id];
   return {
     name: 'train',
     image,
     args: [...command, '--runs', runs, '--cache', cache],
     resources: {
-      requests: { cpu: '2', memory: '8Gi' },
-      limits: { memory: '32Gi', ...(gpus > 0 && { 'nvidia.com/gpu': String(gpus) }) },
+      requests: { cpu: '2', memory: '8Gi', ...devices },
+      limits: { memory: '32Gi', ...devices },
     },
     securityContext: {
       allowPrivilegeEscalation: false,
