@@ -277,7 +277,7 @@ for (const overlay of ['staging', 'production'])
       const manifests = await render(path.join(k8s, 'overlays', overlay));
       const trainer = podsOf(manifests).find(({ name }) => name === 'trainer');
       const own = trainer?.containers[0];
-      if (!own) return t.fail('no trainer');
+      if (!own) throw new Error('no trainer');
       const variables = Object.fromEntries(environmentOf(manifests, own));
       const namespace = ofKind(manifests, 'Namespace')[0]?.metadata?.name ?? '';
       // Kubernetes puts it in from the pod's own metadata.
