@@ -307,3 +307,35 @@ test('dropout keeps its share, scales what it keeps, and depends on its key only
   const kept = first.filter((value) => value > 0).length / first.length;
   t.true(Math.abs(kept - 0.75) < 0.015, `kept ${kept}`);
 });
+
+test('muon moves matrices by near-orthogonal steps, and adam the rest', async (t) => {
+  const program = trainingProgram(
+    perceptron({
+      optimizer: adamw({
+        learningRate: () => constantSchedule(1e-2),
+        muon: (name) => name === 'w1',
+      }),
+    }),
+  );
+  t.deepEqual(
+    program.carried.slice(6).map(({ name }) => name),
+    ['muon.w1', 'adam.first.b1', 'adam.first.w2', 'adam.second.b1', 'adam.second.w2'],
+  );
+  const before = initialState(program);
+  const results = await runGraph(program.graph, { ...controls(1), ...data(1), ...before });
+  const [was, is] = [numbers(before['w1']), numbers(results[nextOf('w1')])];
+  const step = is.map((value, i) => (value - (was[i] ?? 0)) / (1e-2 * 0.2 * 4));
+  // [16, 4]: its four columns have length near 1 and are near orthogonal.
+  for (let a = 0; a < 4; a++) {
+    for (let b = 0; b <= a; b++) {
+      let dot = 0;
+      for (let row = 0; row < 16; row++) dot += (step[row * 4 + a] ?? 0) * (step[row * 4 + b] ?? 0);
+      // Five iterations leave singular values between 0.7 and 1.2.
+      t.true(Math.abs(dot - (a === b ? 0.95 : 0)) < 0.5, `columns ${a} and ${b}: ${dot}`);
+    }
+  }
+  const long = await runGraph(program.graph, { ...controls(300), ...data(300), ...before });
+  const losses = numbers(long['losses']);
+  const mean = (values: number[]): number => values.reduce((a, b) => a + b, 0) / values.length;
+  t.true(mean(losses.slice(-20)) < 0.5 * mean(losses.slice(0, 20)));
+});

@@ -48,7 +48,7 @@ test('settings and files lie over the preset, field by field', (t) => {
   const over = [parseSetting('stage2.epochs=4'), parseSetting('data=phantom:20')];
   const merged = over.reduce(
     mergeConfigs,
-    mergeConfigs(trainingPreset('demo'), { ...least, preset: 'demo' } as never),
+    mergeConfigs(trainingPreset('demo', 'vit'), { ...least, preset: 'demo' } as never),
   );
   const config = parseConfig(merged);
   t.is(config.stage2.epochs, 4);

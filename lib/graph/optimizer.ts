@@ -55,7 +55,7 @@ const stateless = (
   }),
 });
 
-function parameterAt({ parameters }: UpdateContext, index: number): Value {
+function parameterAt({ parameters }: Pick<UpdateContext, 'parameters'>, index: number): Value {
   const parameter = parameters[index];
   if (!parameter) throw new GraphError(`update ${index} has no parameter`);
   return parameter;
@@ -124,6 +124,81 @@ export function scaleByAdam({
 
 const asBase = (base: number, like: Value): Value => o.full([], base, like.dtype);
 
+/** Newton-Schulz iterations, and the coefficients that bring singular values near 1 in five of them. */
+const iterations = 5;
+const [cubic0, cubic1, cubic2] = [3.4445, -4.775, 2.0315];
+
+/** The orthogonal matrix next to x [rows, columns]: all its singular values near 1. */
+function orthogonalised(x: Value): Value {
+  const [rows, columns] = x.shape.map(Number) as [number, number];
+  // The Gram matrix is made on the smaller side.
+  const isTall = rows > columns;
+  let y = isTall ? o.Transpose(x, [1, 0]) : x;
+  y = o.Div(y, o.Add(o.Sqrt(o.ReduceSumSquare(y)), 1e-7));
+  for (let i = 0; i < iterations; i++) {
+    const gram = o.MatMul(y, o.Transpose(y, [1, 0]));
+    const square = o.Add(o.Mul(gram, cubic1), o.Mul(o.MatMul(gram, gram), cubic2));
+    y = o.Add(o.Mul(y, cubic0), o.MatMul(square, y));
+  }
+  return isTall ? o.Transpose(y, [1, 0]) : y;
+}
+
+/**
+ * Muon (Jordan et al. 2024): momentum whose update is orthogonalised, for matrices inside a network. Its
+ * steps are as large as Adam's (the factor of Liu et al. 2025), so they share a learning rate.
+ */
+export const scaleByMuon = ({ momentum = 0.95 } = {}): GradientTransform => ({
+  state: (parameters) =>
+    parameters.map((parameter) => ({
+      name: `muon.${nameOf(parameter)}`,
+      dtype: parameter.dtype,
+      shape: shapeOf(parameter),
+      initial: 0,
+    })),
+  update: (updates, state, { parameters }) => {
+    const next = updates.map((update, i) => o.Add(o.Mul(state[i] ?? update, momentum), update));
+    const directions = updates.map((update, i) => {
+      const shape = shapeOf(parameters[i] ?? update);
+      if (shape.length !== 2) throw new GraphError('muon moves matrices only');
+      const nesterov = o.Add(update, o.Mul(next[i] ?? update, momentum));
+      return o.Mul(orthogonalised(nesterov), 0.2 * Math.sqrt(Math.max(...shape)));
+    });
+    return { updates: directions, state: next };
+  },
+});
+
+/** One transform for the parameters that `chosen` names, another for the rest. */
+export function split(
+  chosen: PerParameter<boolean>,
+  yes: GradientTransform,
+  no: GradientTransform,
+): GradientTransform {
+  const part = <T>(all: readonly T[], parameters: readonly Value[], wanted: boolean): T[] =>
+    all.filter((_, i) => chosen(nameOf(parameterAt({ parameters }, i))) === wanted);
+  return {
+    state: (parameters) => [
+      ...yes.state(part(parameters, parameters, true)),
+      ...no.state(part(parameters, parameters, false)),
+    ],
+    update: (updates, state, context) => {
+      const { parameters } = context;
+      const size = yes.state(part(parameters, parameters, true)).length;
+      const results = [true, false].map((wanted) => {
+        const own = { ...context, parameters: part(parameters, parameters, wanted) };
+        const held = wanted ? state.slice(0, size) : state.slice(size);
+        return (wanted ? yes : no).update(part(updates, parameters, wanted), held, own);
+      });
+      const queues = results.map((result) => [...result.updates]);
+      return {
+        updates: parameters.map(
+          (parameter) => queues[chosen(nameOf(parameter)) ? 0 : 1]?.shift() ?? parameter,
+        ),
+        state: results.flatMap((result) => result.state),
+      };
+    },
+  };
+}
+
 /** Decoupled weight decay (Loshchilov & Hutter 2019): adds decay * parameter to the direction. */
 export const addDecayedWeights = (decay: PerParameter<number>): GradientTransform =>
   stateless((update, parameter) => {
@@ -145,6 +220,8 @@ export interface AdamWOptions {
   readonly epsilon?: number;
   /** Global-norm clipping; none unless given. */
   readonly maxNorm?: number;
+  /** Matrices that Muon moves instead of Adam. */
+  readonly muon?: PerParameter<boolean>;
 }
 
 /** AdamW with parameter groups: rates and decays are functions of the parameter's name. */
@@ -152,11 +229,12 @@ export function adamw({
   learningRate,
   weightDecay,
   maxNorm,
+  muon,
   ...moments
 }: AdamWOptions): GradientTransform {
   return chain(
     ...(maxNorm === undefined ? [] : [clipByGlobalNorm(maxNorm)]),
-    scaleByAdam(moments),
+    muon ? split(muon, scaleByMuon(), scaleByAdam(moments)) : scaleByAdam(moments),
     ...(weightDecay ? [addDecayedWeights(weightDecay)] : []),
     scaleBySchedule(learningRate),
   );

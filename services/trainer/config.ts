@@ -1,9 +1,10 @@
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
 import { z } from 'zod';
 import { DomainError, invalidArgument } from '../../lib/errors.ts';
 import { imagenet } from '../../lib/image/preprocess.ts';
 import { presetNames } from '../../lib/models/preset.ts';
-import { variantNames } from '../../lib/models/variants.ts';
+import { backboneOf, variantNames } from '../../lib/models/variants.ts';
 
 const count = z.int().min(1);
 const share = z.number().min(0).max(1);
@@ -128,6 +129,8 @@ const schema = z.strictObject({
       trainVision: z.boolean().default(false),
       /** Batch normalisation by the batch's own statistics while the vision encoder is trained. */
       batchStatistics: z.boolean().default(false),
+      /** `muon` moves the matrices of a transformer that is trained from nothing in half the steps. */
+      optimizer: z.enum(['adamw', 'muon']).default('adamw'),
       earlyStopping: stopping('loss', 3),
       /** Trains the classifier anew on the features that stage 2 leaves, which have moved. */
       refitEpochs: epochs.default(10),
@@ -263,9 +266,21 @@ export function readConfigFile(path: string): JsonObject {
   throw invalidArgument('CONFIG_INVALID', path, 'is not a JSON object');
 }
 
-/** How a preset that comes with the program is trained: services/trainer/presets. */
-export function trainingPreset(preset: JsonValue | undefined): JsonObject {
+/**
+ * How a preset that comes with the program is trained: services/trainer/presets, where a backbone may
+ * have a file of its own that lies over the preset's.
+ */
+export function trainingPreset(
+  preset: JsonValue | undefined,
+  variant: JsonValue | undefined,
+): JsonObject {
   const name = presetNames.find((known) => known === preset);
   if (name === undefined || name === 'paper') return {};
-  return readConfigFile(new URL(`presets/${name}.json`, import.meta.url).pathname);
+  const known = variantNames.find((known) => known === variant);
+  const files = [name, ...(known ? [`${name}.${backboneOf(known)}`] : [])];
+  return files
+    .map((file) => fileURLToPath(new URL(`presets/${file}.json`, import.meta.url)))
+    .filter((path) => existsSync(path))
+    .map(readConfigFile)
+    .reduce(mergeConfigs, {});
 }

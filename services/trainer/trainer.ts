@@ -114,7 +114,10 @@ function configOf(text: string): TrainingConfig {
   }
   const isObject = typeof json === 'object' && json !== null && !Array.isArray(json);
   if (!isObject) throw invalidArgument('CONFIG_INVALID', 'config_json', 'is not a JSON object');
-  const config = parseConfig(mergeConfigs(trainingPreset(json['preset']), json), 'config_json');
+  const config = parseConfig(
+    mergeConfigs(trainingPreset(json['preset'], json['variant']), json),
+    'config_json',
+  );
   // A preset that is not there would be found out when the run starts, which may be tomorrow.
   loadPreset(config.preset);
   return config;

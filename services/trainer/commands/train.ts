@@ -116,7 +116,7 @@ function configOf(options: TrainOptions) {
     (entry): entry is [string, string | number] => entry[1] !== undefined,
   );
   const own = [Object.fromEntries(flags), ...options.set].reduce(mergeConfigs, file);
-  return parseConfig(mergeConfigs(trainingPreset(own['preset']), own));
+  return parseConfig(mergeConfigs(trainingPreset(own['preset'], own['variant']), own));
 }
 
 function create(database: RunDatabase, options: TrainOptions): Run {

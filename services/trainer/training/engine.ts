@@ -1,5 +1,6 @@
 import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import { flopsOf } from '../../../lib/graph/flops.ts';
 import { adamw } from '../../../lib/graph/optimizer.ts';
 import { optimize } from '../../../lib/graph/passes.ts';
 import { type TrainingProgram, nextOf, trainingProgram } from '../../../lib/graph/program.ts';
@@ -23,7 +24,7 @@ export interface EngineOptions extends StageContext {
   readonly validationInputs: Readonly<Record<string, Type>>;
   /** Optimiser steps of the whole stage, for the schedules. */
   readonly totalSteps: number;
-  /** Every parameter of the variant. */
+  /** Every parameter of the variant. The data of those that are trained moves to the engine. */
   readonly parameters: ReadonlyMap<string, Tensor>;
   /** Moments and counters to go on from; absent, the stage starts. */
   readonly state?: ReadonlyMap<string, Tensor>;
@@ -134,6 +135,11 @@ export class StageEngine {
     return fetched;
   }
 
+  /** Floating-point operations of `steps` steps, of matrix products and convolutions. */
+  flops(steps: number, lengths: Readonly<Record<string, number>>): number {
+    return steps * flopsOf(this.#program.graph, { trips: 1, ...lengths });
+  }
+
   async dispose(): Promise<void> {
     await this.#drop();
     await this.#training.dispose();
@@ -177,6 +183,14 @@ function build(options: EngineOptions): Built {
     // Biases and the gains of norms are not pulled to zero, as is usual with AdamW.
     trainable.filter(({ shape }) => shape.length > 1).map(({ name }) => name),
   );
+  // Embeddings, convolutions and the classifier are no maps between hidden states.
+  const isInner = new Set(
+    trainable
+      .filter(
+        ({ name, shape }) => shape.length === 2 && /\.(layer|block)\.\d+\..*weight$/.test(name),
+      )
+      .map(({ name }) => name),
+  );
   const program = trainingProgram({
     inputs,
     forward: (micro, key) => {
@@ -202,6 +216,7 @@ function build(options: EngineOptions): Built {
       beta2,
       epsilon,
       maxNorm,
+      ...(plan.optimizer === 'muon' && { muon: (name: string) => isInner.has(name) }),
     }),
     accumulation: config.batch.accumulation,
     ...(config.precision === 'mixed' && { lossScale: config.lossScale }),

@@ -4,7 +4,7 @@ import { DomainError } from '../../../lib/errors.ts';
 import type { Tensor } from '../../../lib/graph/types.ts';
 import { hashName, mix32 } from '../../../lib/models/init.ts';
 import type { Checkpoint, RunPosition } from '../checkpoint.ts';
-import { seededUniform } from '../data/augment.ts';
+import { byLength, resampled } from '../data/order.ts';
 import type { PreparedStudy } from '../data/prepared.ts';
 import { StageEngine, type StepResult } from './engine.ts';
 import { type FeedSource, feedTypes, makeFeeds } from './feeds.ts';
@@ -180,14 +180,25 @@ class StageRun {
 
   #orderOf(epoch: number): readonly PreparedStudy[] {
     if (this.#order?.epoch === epoch) return this.#order.studies;
-    const { context, plan, positiveWeights } = this.#options;
-    const { train } = context.prepared.splits;
-    const { seed } = context.config;
-    const studies = plan.resampled
-      ? resample(train, positiveWeights, seed, epoch)
-      : shuffled(train, ({ id }) => id, seed, `${plan.name} ${epoch}`);
+    const studies = this.#drawOrder(epoch);
     this.#order = { epoch, studies };
     return studies;
+  }
+
+  #drawOrder(epoch: number): readonly PreparedStudy[] {
+    const { context, plan, source, positiveWeights } = this.#options;
+    const { train } = context.prepared.splits;
+    const { seed, batch, stepsPerRun } = context.config;
+    const purpose = `${plan.name} ${epoch}`;
+    if (plan.resampled) return resampled(train, positiveWeights, seed, epoch);
+    const mixed = shuffled(train, ({ id }) => id, seed, purpose);
+    if (plan.reportLoss === 0) return mixed;
+    // What is over the last whole step is not read in this epoch.
+    const effective = batch.size * batch.accumulation;
+    const used = mixed.slice(0, Math.max(effective, this.#stepsPerEpoch * effective));
+    const lengthOf = (study: PreparedStudy): number =>
+      source.texts.decoderIds(study).answers.length;
+    return byLength(used, lengthOf, stepsPerRun * effective, seed, purpose);
   }
 
   async #checkFinite({ losses, finite }: StepResult, { studies, steps }: Chunk): Promise<void> {
@@ -342,22 +353,3 @@ interface Chunk {
 
 const mean = (values: readonly number[]): number =>
   values.reduce((sum, value) => sum + value, 0) / Math.max(1, values.length);
-
-/** Draws studies with replacement, more often the more of the rare labels they have. */
-function resample(
-  studies: readonly PreparedStudy[],
-  positiveWeights: readonly number[],
-  seed: number,
-  epoch: number,
-): readonly PreparedStudy[] {
-  let total = 0;
-  const upTo = studies.map(({ labels }) => {
-    const own = labels.map((state, i) => (state === 'positive' ? (positiveWeights[i] ?? 1) : 1));
-    return (total += Math.max(...own));
-  });
-  const uniform = seededUniform(seed, 'resampling', epoch);
-  return studies.map(() => {
-    const at = uniform() * total;
-    return studies[upTo.findIndex((bound) => at < bound)] as PreparedStudy;
-  });
-}

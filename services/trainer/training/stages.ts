@@ -20,6 +20,7 @@ export interface StagePlan {
   readonly batchStatistics: boolean;
   readonly rate: (parameter: string, totalSteps: number) => Rate;
   readonly resampled: boolean;
+  readonly optimizer: 'adamw' | 'muon';
   readonly earlyStopping: EarlyStopping;
 }
 
@@ -68,6 +69,7 @@ export function planStages(config: TrainingConfig): StagePlan[] {
     reportLoss: 0,
     labelLoss: 1,
     resampled: labels.imbalance === 'resampling',
+    optimizer: labels.trainVision ? labels.optimizer : 'adamw',
     rate: oneRate(labels.learningRate, labels.warmupShare),
     earlyStopping: labels.earlyStopping,
   };
@@ -94,6 +96,7 @@ export function planStages(config: TrainingConfig): StagePlan[] {
       batchStatistics: false,
       rate: oneRate(stage1.learningRate, stage1.warmupShare),
       resampled: false,
+      optimizer: 'adamw',
       earlyStopping: stage1.earlyStopping,
     },
     {
@@ -111,11 +114,13 @@ export function planStages(config: TrainingConfig): StagePlan[] {
           totalSteps,
         ),
       resampled: false,
+      optimizer: 'adamw',
       earlyStopping: stage2.earlyStopping,
     },
     {
       ...classifier,
       name: 'refit',
+      optimizer: 'adamw',
       epochs: stage2.frozen.includes('vision') || stage2.epochs === 0 ? 0 : labels.refitEpochs,
       reads: 'pooled',
       isTrained: (name) => partOf(name) === 'labeler',
