@@ -24,7 +24,15 @@ let tokenizers: { readonly encoder: object; readonly decoder: object } | undefin
 export function writeRandomRelease(
   folder: string,
   variant: VariantName,
-  { seed = 1, decoding = {} }: { readonly seed?: number; readonly decoding?: DecodingInput } = {},
+  {
+    seed = 1,
+    decoding = {},
+    config = {},
+  }: {
+    readonly seed?: number;
+    readonly decoding?: DecodingInput;
+    readonly config?: Record<string, never>;
+  } = {},
 ): Promise<Manifest> {
   tokenizers ??= {
     encoder: trainWordPiece(corpus, demo.fusion.vocabulary),
@@ -49,7 +57,7 @@ export function writeRandomRelease(
     provenance: {
       createdAt: '2026-01-01T00:00:00Z',
       dataset: { name: 'none', fingerprint: 'none', studies: {} },
-      config: {},
+      config,
       codeVersion: 'test',
       parent: null,
       seed,

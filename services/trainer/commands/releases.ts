@@ -6,6 +6,8 @@ import { type Collected, collectGarbage } from '../../../lib/weights/store/colle
 import { openStore } from '../../../lib/weights/store/open.ts';
 import type { ReleaseStore } from '../../../lib/weights/store/store.ts';
 import { promoteRelease, standardGate } from '../promote.ts';
+import { printAgreement } from '../../../lib/runtime/decode/agreement.ts';
+import { quantizeRelease } from '../quantize.ts';
 import { printTable } from '../table.ts';
 import { type ListedRelease, listReleases } from '../releases.ts';
 
@@ -47,6 +49,7 @@ Examples:
   registerReading(releases);
   registerMoving(releases);
   registerKeeping(releases);
+  registerQuantise(releases);
 }
 
 /** A subcommand on a store: `work` gives what is printed, as JSON or in words. */
@@ -239,6 +242,38 @@ function registerKeeping(releases: Command): void {
       return { json: { releases: ids }, text: ids.map((id) => `${id} is published\n`).join('') };
     },
   );
+}
+
+interface QuantiseFlags extends Shared {
+  readonly data?: string;
+  readonly studies?: number;
+  readonly threads: number;
+  readonly cache: string;
+}
+
+function registerQuantise(releases: Command): void {
+  command(
+    releases,
+    'quantise <release>',
+    'publish a release again with 8-bit weights, and say what that costs',
+    async (store, flags: QuantiseFlags, name: string) => {
+      const release = await store.resolve(name);
+      const { manifest, parent, agreement } = await quantizeRelease({ ...flags, store, release });
+      const [before, after] = [parent, manifest].map(({ files }) => mebibytes(sizeOf(files)));
+      const text = `${manifest.id} is published: ${after} instead of ${before}\n`;
+      return {
+        json: { release: manifest.id, parent: parent.id, agreement },
+        text: `${text}${printAgreement(agreement)}\n`,
+      };
+    },
+  )
+    .option(
+      '--data <place>',
+      'judged on mimic:FOLDER, iu:FOLDER or phantom:N; unless told, as before',
+    )
+    .option('--studies <n>', 'at most so many', whole)
+    .option('--threads <n>', 'of the engine; 0 takes all cores', whole, 0)
+    .option('--cache <folder>', 'keeps prepared datasets', 'cache');
 }
 
 const sizeOf = (files: Readonly<Record<string, { readonly bytes: number }>>): number =>

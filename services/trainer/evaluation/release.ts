@@ -5,16 +5,14 @@ import type { SplitName } from '../../../lib/data/dataset.ts';
 import { variantNames } from '../../../lib/models/variants.ts';
 import { createBackend } from '../../../lib/runtime/backend.ts';
 import type { Manifest } from '../../../lib/weights/release/manifest.ts';
-import type { ReleaseStore } from '../../../lib/weights/store/store.ts';
+import type { OpenedRelease, ReleaseStore } from '../../../lib/weights/store/store.ts';
 import { parseConfig } from '../config.ts';
 import { openDataset } from '../data/open.ts';
 import { prepareDataset } from '../data/prepared.ts';
 import { loadTexts } from '../data/texts.ts';
-import { type EvaluationResult, evaluate } from './evaluate.ts';
+import { type EvaluateOptions, type EvaluationResult, evaluate } from './evaluate.ts';
 
-export interface EvaluateReleaseOptions {
-  readonly store: ReleaseStore;
-  readonly release: string;
+export interface JudgeOptions {
   /** Place of the dataset; that of its training unless told. */
   readonly data?: string | undefined;
   readonly split?: SplitName | undefined;
@@ -26,13 +24,29 @@ export interface EvaluateReleaseOptions {
   readonly onProgress?: (what: string, done: number, total: number) => void;
 }
 
+export interface EvaluateReleaseOptions extends JudgeOptions {
+  readonly store: ReleaseStore;
+  readonly release: string;
+}
+
 /** Judges a release of a store anew, as it is served. */
 export async function evaluateRelease(
   options: EvaluateReleaseOptions,
 ): Promise<EvaluationResult & { readonly manifest: Manifest }> {
-  const { store, release, cache, signal, onProgress, threads = 0 } = options;
-  const { manifest, folder } = await store.open(release, { signal });
-  const own = parseConfig(manifest.provenance.config, `release ${release} provenance.config`);
+  const { store, release, signal } = options;
+  const opened = await store.open(release, { signal });
+  const result = await withStudies(opened, options, evaluate);
+  return { ...result, manifest: opened.manifest };
+}
+
+/** Opens what a release is judged with, an engine and the studies of a dataset, while `work` lasts. */
+export async function withStudies<T>(
+  { manifest, folder }: OpenedRelease,
+  options: JudgeOptions,
+  work: (context: EvaluateOptions) => Promise<T>,
+): Promise<T> {
+  const { cache, signal, onProgress, threads = 0 } = options;
+  const own = parseConfig(manifest.provenance.config, `release ${manifest.id} provenance.config`);
   const config = options.data === undefined ? own : { ...own, data: options.data };
   const scratch = await mkdtemp(join(tmpdir(), 'radscribe-evaluate-'));
   const intraOpThreads = threads === 0 ? availableParallelism() : threads;
@@ -53,7 +67,7 @@ export async function evaluateRelease(
   const backend = resources.adopt(await createBackend({ intraOpThreads }), (made) =>
     made.dispose(),
   );
-  const result = await evaluate({
+  return await work({
     backend,
     folder,
     scratch,
@@ -69,7 +83,6 @@ export async function evaluateRelease(
     ...(signal && { signal }),
     ...(onProgress && { onProgress }),
   });
-  return { ...result, manifest };
 }
 
 /** The newest release of each variant of a store, in the order of the paper. */

@@ -1,0 +1,46 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import test from 'ava';
+import { DomainError } from '../lib/errors.ts';
+import { openStore } from '../lib/weights/store/open.ts';
+import { evaluateRelease } from '../services/trainer/evaluation/release.ts';
+import { quantizeRelease } from '../services/trainer/quantize.ts';
+import { writeRandomRelease } from './support/release.ts';
+
+test('a release is published again with 8-bit weights, judged anew beside its parent', async (t) => {
+  const root = await mkdtemp(join(tmpdir(), 'radscribe-'));
+  t.teardown(() => rm(root, { recursive: true }));
+  const config = {
+    variant: 'chexnet-label',
+    preset: 'demo',
+    data: 'phantom:40?size=64',
+  };
+  const { id: parent } = await writeRandomRelease(join(root, 'parent'), 'chexnet-label', {
+    config: JSON.parse(JSON.stringify(config)) as Record<string, never>,
+  });
+  const store = openStore(join(root, 'store'), { cacheDir: join(root, 'cached') });
+  t.teardown(() => store.close());
+  await store.publish(join(root, 'parent'));
+  const options = { store, cache: join(root, 'data'), studies: 2, samples: 5, threads: 1 };
+
+  const { manifest, agreement } = await quantizeRelease({ ...options, release: parent });
+  t.like(await store.manifest(manifest.id), { id: manifest.id, quantisation: 'int8' });
+  t.is(manifest.provenance.parent, parent);
+  const bytes = (files: typeof manifest.files): number =>
+    files['generator.safetensors']?.bytes ?? Number.NaN;
+  t.true(bytes(manifest.files) < 0.45 * bytes((await store.manifest(parent)).files));
+  t.is(agreement.reports, 2);
+  t.is(
+    manifest.evaluation['quantisation']?.model.metrics['agreeingTokens'],
+    agreement.agreeingTokens / agreement.tokens,
+  );
+  t.truthy(manifest.evaluation['language']);
+
+  const again = await evaluateRelease({ ...options, release: manifest.id });
+  t.deepEqual(again.tables['tokens']?.model.metrics, manifest.evaluation['tokens']?.model.metrics);
+  await t.throwsAsync(quantizeRelease({ ...options, release: manifest.id }), {
+    instanceOf: DomainError,
+    message: /has 8-bit weights already/,
+  });
+});
