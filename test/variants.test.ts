@@ -110,19 +110,27 @@ for (const variant of variantNames) {
   });
 }
 
+/** Fewer pixels: what is differentiated is the same. */
+const small = parsePreset({
+  ...demo,
+  imageSize: 64,
+  imageSample: 3,
+  vit: { ...demo.vit, patch: 8 },
+});
+
 /** The loss of reports and of labels for one micro-batch, as the trainer puts them together. */
 function trainingLoss(variant: VariantName, root: ParameterSet, training: Training) {
   const batch = {
-    image: imageInput(demo),
+    image: imageInput(small),
     textIds: input('textIds', 'int64', ['batch', 'text']),
     textMask: input('textMask', 'int64', ['batch', 'text']),
-    imageIndex: input('imageIndex', 'int64', [demo.imageSample]),
+    imageIndex: input('imageIndex', 'int64', [small.imageSample]),
     decoderIds: input('decoderIds', 'int64', ['batch', 'length']),
   };
   const labels = input('labels', 'int64', ['batch', 'length']);
   const options = { training, maskMode: 'bidirectional-auto-regressive' } as const;
-  const logits = reportModel(root, batch, demo, variant, options);
-  const { pooled } = visionModel(root, batch.image, demo, variant, training);
+  const logits = reportModel(root, batch, small, variant, options);
+  const { pooled } = visionModel(root, batch.image, small, variant, training);
   const classified = labelerModel(root, pooled, training);
   const report = softmaxCrossEntropy(o.flattenTo(logits, 2), o.flattenTo(labels, 1));
   const loss = o.Add(report, o.ReduceMean(o.Softplus(classified)));
@@ -130,14 +138,14 @@ function trainingLoss(variant: VariantName, root: ParameterSet, training: Traini
 }
 
 function trainingFeeds(seed: number): Record<string, Tensor> {
-  const ids = Array.from({ length: 16 }, (_, i) => (i * 7 + seed) % demo.t5.vocabulary);
+  const ids = Array.from({ length: 16 }, (_, i) => (i * 7 + seed) % small.t5.vocabulary);
   return {
-    image: randomTensor([2, 3, demo.imageSize, demo.imageSize], seed),
+    image: randomTensor([2, 3, small.imageSize, small.imageSize], seed),
     textIds: tensor([7, 8, 3, 9, 3, 0], [2, 3], 'int64'),
     textMask: tensor([1, 1, 1, 1, 1, 0], [2, 3], 'int64'),
     imageIndex: tensor(
-      Array.from({ length: demo.imageSample }, (_, i) => i + 1),
-      [demo.imageSample],
+      Array.from({ length: small.imageSample }, (_, i) => i + 1),
+      [small.imageSample],
       'int64',
     ),
     decoderIds: tensor(ids, [2, 8], 'int64'),
@@ -169,7 +177,7 @@ for (const variant of ['chexnet', 'resnet101-label', 'vit-label'] as const) {
       trainingFeeds(1),
       { level: 'basic', weights: weightsIn(initialWeights(root.specs)) },
     );
-    t.deepEqual(root.specs.map(({ name }) => name).sort(), parameterNames(variant));
+    t.deepEqual(root.specs.map(({ name }) => name).sort(), parameterNames(variant, small));
     t.is(buffers.size, root.specs.length - trained.length);
     const broken = trained.filter(({ name }) => !Number.isFinite(Number(results[name]?.data[0])));
     t.deepEqual(broken, []);
@@ -184,8 +192,8 @@ for (const variant of ['chexnet', 'resnet101-label', 'vit-label'] as const) {
   });
 }
 
-const parameterNames = (variant: VariantName): string[] =>
-  variantParameters(variant, demo)
+const parameterNames = (variant: VariantName, preset = demo): string[] =>
+  variantParameters(variant, preset)
     .map(({ name }) => name)
     .sort();
 
