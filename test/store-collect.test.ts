@@ -121,43 +121,69 @@ test('a hold that nobody can read stops the collection: it may hold anything', a
   t.is((await idsOf(store)).length, 1);
 });
 
-test('whoever wants a release while it is being removed is refused, or saves it', async (t) => {
-  const { store, publish } = await storeOf(t);
-  for (let round = 0; round < 12; round++) {
-    const id = await publish(round);
-    // Interleave differently each round: the wish starts after a few of the collector's steps.
-    const steps = round;
-    const { objects } = store;
-    const read = objects.read.bind(objects);
-    const list = objects.list.bind(objects);
-    let count = 0;
-    const { promise: reached, resolve: reach } = Promise.withResolvers<void>();
-    const collecting = openStore(store.url);
-    collecting.objects.read = async (key, waiting) => {
-      if (count++ === steps) reach();
-      await delay(1);
-      return read(key, waiting);
-    };
-    collecting.objects.list = (prefix, options) => {
-      if (count++ === steps) reach();
-      return list(prefix, options);
-    };
-    const collected = collectGarbage(collecting, everything);
-    await Promise.race([reached, collected]);
-    const promoted = await store.promote(`channel-${round}`, id).then(
-      () => true,
-      (error: unknown) => {
-        t.true(error instanceof DomainError);
-        const { reason } = error as DomainError;
-        t.true(['RELEASE_BEING_REMOVED', 'RELEASE_NOT_FOUND'].includes(reason), reason);
-        return false;
-      },
-    );
-    await collected;
-    t.is(await store.has(id), promoted, `round ${round}`);
-    if (promoted) await t.notThrowsAsync(store.open(id));
+/** Another view of a store that does `work` right before its n-th look or write, then goes on. */
+function pausing(store: ReleaseStore, n: number, work: () => Promise<void>) {
+  const other = openStore(store.url);
+  const { objects } = other;
+  let steps = 0;
+  const step = async (): Promise<void> => {
+    if (steps++ === n) await work();
+  };
+  const { read, write, create, remove, list } = {
+    read: objects.read.bind(objects),
+    write: objects.write.bind(objects),
+    create: objects.create.bind(objects),
+    remove: objects.remove.bind(objects),
+    list: objects.list.bind(objects),
+  };
+  objects.read = async (...args) => step().then(() => read(...args));
+  objects.write = async (...args) => step().then(() => write(...args));
+  objects.create = async (...args) => step().then(() => create(...args));
+  objects.remove = async (...args) => step().then(() => remove(...args));
+  objects.list = async function* listed(...args) {
+    await step();
+    yield* list(...args);
+  };
+  return { other, wasReached: () => steps > n };
+}
+
+/** Whether the promotion happened; where it was refused, for a reason that a collection gives. */
+async function promotes(t: ExecutionContext, store: ReleaseStore, id: string): Promise<boolean> {
+  try {
+    await store.promote('stable', id);
+    return true;
+  } catch (error) {
+    const { reason } = error as DomainError;
+    t.true(['RELEASE_BEING_REMOVED', 'RELEASE_NOT_FOUND'].includes(reason), String(error));
+    return false;
   }
-});
+}
+
+for (const paused of ['collection', 'promotion'] as const) {
+  test(`at whatever step of a ${paused} the other comes, the release is refused or saved`, async (t) => {
+    const outcomes = new Set<boolean>();
+    for (let n = 0, reached = true; reached; n++) {
+      const { store, publish } = await storeOf(t);
+      const id = await publish(1);
+      let promoted = false;
+      const promote = async (from: ReleaseStore): Promise<void> => {
+        promoted = await promotes(t, from, id);
+      };
+      const collect = async (from: ReleaseStore): Promise<void> => {
+        await collectGarbage(from, everything);
+      };
+      const [first, second] = paused === 'collection' ? [collect, promote] : [promote, collect];
+      const { other, wasReached } = pausing(store, n, () => second(store));
+      await first(other);
+      reached = wasReached();
+      if (!reached) break;
+      outcomes.add(promoted);
+      t.is(await store.has(id), promoted, `step ${n}`);
+      if (promoted) await t.notThrowsAsync(store.open(id));
+    }
+    t.deepEqual(outcomes, new Set([true, false]));
+  });
+}
 
 test('of two collections at once, each release is removed by one', async (t) => {
   const { store, publish } = await storeOf(t);
