@@ -1,3 +1,5 @@
+import { readFileSync } from 'node:fs';
+import { createSecureContext } from 'node:tls';
 import {
   type ChannelCredentials,
   type ServerCredentials,
@@ -29,12 +31,25 @@ function provider(files: TlsFiles, needed: readonly ('cert' | 'key' | 'ca')[]) {
     const message = `${setting} is missing: TLS needs it beside the other files`;
     throw new DomainError('FAILED_PRECONDITION', 'TLS_INCOMPLETE', message, { field: setting });
   }
+  check(files);
   return new experimental.FileWatcherCertificateProvider({
     certificateFile: cert,
     privateKeyFile: key,
     caCertificateFile: ca,
     refreshIntervalMs: refreshMs,
   });
+}
+
+/** The watcher says nothing of files that it cannot use; every connection would just fail. */
+function check({ cert, key, ca }: TlsFiles): void {
+  const read = (file: string | undefined) => file && readFileSync(file);
+  try {
+    createSecureContext({ cert: read(cert), key: read(key), ca: read(ca) });
+  } catch (cause) {
+    const why = cause instanceof Error ? cause.message : String(cause);
+    const message = `the TLS files ${[cert, key, ca].filter(Boolean).join(', ')} cannot be used: ${why}`;
+    throw new DomainError('FAILED_PRECONDITION', 'TLS_UNUSABLE', message, { cause });
+  }
 }
 
 /** Plain text where no file is given, TLS with a certificate, mutual TLS with a `ca` too. */
