@@ -4,7 +4,7 @@ import type { CallOptions, ClientMiddleware } from 'nice-grpc-common';
 import { errorDetailsClientMiddleware } from 'nice-grpc-error-details';
 import { DomainError } from '../errors.ts';
 import type { Telemetry } from '../telemetry/telemetry.ts';
-import { timeoutHeader } from './deadline.ts';
+import { timeoutHeader, timerMs } from './deadline.ts';
 import { flowControlWindow, maxMessageBytes, retryBuffer } from './limits.ts';
 import { type DeadlineOptions, observeClient } from './observe.ts';
 import { type TlsFiles, channelCredentials } from './tls.ts';
@@ -90,7 +90,7 @@ const deadlineMiddleware = (timeoutMs: number): ClientMiddleware<DeadlineOptions
   async function* deadlineMiddleware(call, callOptions: CallOptions & DeadlineOptions) {
     const { deadline = Date.now() + timeoutMs, signal, ...rest } = callOptions;
     const over = new AbortController();
-    const timer = setTimeout(() => over.abort(), Math.min(2 ** 31 - 1, deadline - Date.now()));
+    const timer = setTimeout(() => over.abort(), timerMs(deadline));
     const metadata = Metadata(rest.metadata).set('grpc-timeout', timeoutHeader(deadline));
     const signals = [over.signal, ...(signal === undefined ? [] : [signal])];
     try {

@@ -35,7 +35,7 @@ export const deadlineMiddleware: ServerMiddleware<DeadlineContext> =
     const deadline = Number(value);
     const over = new AbortController();
     const late = new DomainError('DEADLINE_EXCEEDED', 'RPC_DEADLINE', 'the deadline has passed');
-    const timer = setTimeout(() => over.abort(late), Math.min(2 ** 31 - 1, deadline - Date.now()));
+    const timer = setTimeout(() => over.abort(late), timerMs(deadline));
     try {
       const signal = AbortSignal.any([context.signal, over.signal]);
       return yield* call.next(call.request, { ...context, signal, deadline });
@@ -43,6 +43,10 @@ export const deadlineMiddleware: ServerMiddleware<DeadlineContext> =
       clearTimeout(timer);
     }
   };
+
+/** For a timer that fires at a deadline: no timer takes more than 24 days. */
+export const timerMs = (deadline: number): number =>
+  Math.min(2 ** 31 - 1, Math.max(0, deadline - Date.now()));
 
 /** The value of the `grpc-timeout` header: what is left until a deadline, at least a millisecond. */
 export function timeoutHeader(deadline: number): string {

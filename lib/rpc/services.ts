@@ -47,11 +47,34 @@ const loaded: PackageDefinition = loadSync(files, {
 
 const lowerFirst = (name: string): string => name[0]!.toLowerCase() + name.slice(1);
 
+interface Codec {
+  readonly requestSerialize: (value: object) => Buffer;
+  readonly responseSerialize: (value: object) => Buffer;
+}
+
+/**
+ * nice-grpc copies every message once more when it sends and when it receives it: what looks like a
+ * definition of grpc-js is wrapped, and `Buffer.from` is put around every serialiser. A definition
+ * that is no plain object passes unwrapped, and of an ArrayBuffer `Buffer.from` makes no copy. For
+ * 2 MB of picture that is a millisecond at each of the four places.
+ */
+function withoutCopies(method: Codec): object {
+  const whole = (bytes: Buffer): object =>
+    bytes.byteOffset === 0 && bytes.byteLength === bytes.buffer.byteLength ? bytes.buffer : bytes;
+  return Object.assign(() => {}, method, {
+    requestSerialize: (value: object) => whole(method.requestSerialize(value)),
+    responseSerialize: (value: object) => whole(method.responseSerialize(value)),
+  });
+}
+
 function service<Methods extends { readonly [Name in keyof Methods]: AnyMethod }>(
   name: string,
 ): Service<Methods> {
-  const definition = loaded[`radscribe.v1.${name}`] as Readonly<Record<string, object>>;
-  const methods = Object.entries(definition).map(([name, method]) => [lowerFirst(name), method]);
+  const definition = loaded[`radscribe.v1.${name}`] as Readonly<Record<string, Codec>>;
+  const methods = Object.entries(definition).map(([name, method]) => [
+    lowerFirst(name),
+    withoutCopies(method),
+  ]);
   return Object.fromEntries(methods) as Service<Methods>;
 }
 

@@ -12,6 +12,19 @@ export function tensorMessage(shape: readonly number[], values: Float32Array): S
   return { dtype: 'DATA_TYPE_FLOAT16', shape, data };
 }
 
+/** Every half precision value by its bits: V8 widens one at a time, 50 times slower than a look here. */
+let halves: Float32Array | undefined;
+
+function widen(buffer: ArrayBuffer): Float32Array<ArrayBuffer> {
+  halves ??= Float32Array.from(
+    new Float16Array(Uint16Array.from({ length: 65536 }, (_, i) => i).buffer),
+  );
+  const bits = new Uint16Array(buffer);
+  const values = new Float32Array(bits.length);
+  for (let i = 0; i < bits.length; i++) values[i] = halves[bits[i]!]!;
+  return values;
+}
+
 /**
  * The tensor of a message in single precision. Throws INVALID_ARGUMENT (TENSOR_INVALID) for one that
  * is not of the expected shape, or holds what is no number.
@@ -36,11 +49,10 @@ export function tensorOf(
   if (data.byteLength !== bytes) throw wrong(`got ${data.byteLength} bytes for ${came}`);
   // A copy of its own: a view of a message may begin anywhere.
   const { buffer } = new Uint8Array(data);
-  const values =
-    dtype === 'DATA_TYPE_FLOAT16'
-      ? new Float32Array(new Float16Array(buffer))
-      : new Float32Array(buffer);
-  if (values.some((value) => !Number.isFinite(value)))
-    throw wrong('holds values that are no numbers');
+  const values = dtype === 'DATA_TYPE_FLOAT16' ? widen(buffer) : new Float32Array(buffer);
+  // The sum is a number where all of them are: it is kept in double precision, and overflows never.
+  let sum = 0;
+  for (let i = 0; i < values.length; i++) sum += values[i]!;
+  if (!Number.isFinite(sum)) throw wrong('holds values that are no numbers');
   return { dtype: 'float32', shape: expected, data: values };
 }
