@@ -181,7 +181,7 @@ for (const paused of ['collection', 'promotion'] as const) {
       t.is(await store.has(id), promoted, `step ${n}`);
       if (promoted) await t.notThrowsAsync(store.open(id));
     }
-    t.deepEqual(outcomes, new Set([true, false]));
+    t.is(outcomes.size, 2);
   });
 }
 
