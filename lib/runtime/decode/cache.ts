@@ -17,7 +17,7 @@ export const int64 = (shape: readonly number[], values: readonly number[]): Tens
   data: BigInt64Array.from(values, BigInt),
 });
 
-export function float32(shape: readonly number[], data?: Float32Array): Tensor<'float32'> {
+function float32(shape: readonly number[], data?: Float32Array): Tensor<'float32'> {
   const size = shape.reduce((product, dim) => product * dim, 1);
   return { dtype: 'float32', shape, data: data ?? new Float32Array(size) };
 }
@@ -69,7 +69,7 @@ export interface RowSource {
  * The self-attention cache of the running batch, row by row; see t5-step.ts for its two parts. A row
  * that is new takes over the slots of any other: they lie beyond its length, which masks them.
  */
-export class SelfCache {
+class SelfCache {
   readonly #shape: CacheShape;
   readonly #movers: Movers;
   /** None until tokens are settled for the first time: one empty slot stands for it. */
@@ -179,7 +179,7 @@ export interface Group {
  * Keys and values of cross-attention, once per request however many rows it has. Who leaves keeps the
  * place until someone joins or more places are empty than taken: moving costs as much as a step.
  */
-export class CrossCache {
+class CrossCache {
   readonly #movers: Movers;
   #caches: Caches | undefined;
   #size = 0;

@@ -55,7 +55,7 @@ export interface GenerateRequest {
   readonly textIds: readonly number[];
 }
 
-export interface GenerateHooks {
+interface GenerateHooks {
   /** Cancels: the request leaves the batch before the next step. */
   readonly signal?: AbortSignal;
   /** Every token as it is chosen; with beam search all of them at the end. */
