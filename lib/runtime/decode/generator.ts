@@ -102,7 +102,7 @@ export interface Generator {
   dispose(): Promise<void>;
 }
 
-export interface GeneratorLoad {
+interface GeneratorLoad {
   readonly waiting: number;
   readonly rows: number;
   readonly steps: number;
