@@ -135,10 +135,8 @@ withPrometheus(
     await sleep(2000);
 
     const up = await query('up');
-    t.deepEqual(
-      up.map(({ metric, value }) => [metric['job'], value[1]]).sort(),
-      ['gateway', 'generator', 'labeler', 'vision'].map((job) => [job, '1']),
-    );
+    const states = Object.fromEntries(up.map(({ metric, value }) => [metric['job'], value[1]]));
+    t.deepEqual(states, { gateway: '1', generator: '1', labeler: '1', vision: '1' });
     const recorded = groups.flatMap(({ rules }) => rules.flatMap(({ record }) => record ?? []));
     for (const record of recorded) t.true((await query(record)).length > 0, `${record} is empty`);
     for (const { title, queries, needs } of Object.values(rows).flat())

@@ -1,6 +1,6 @@
 import { burns, objectives } from './objectives.ts';
 
-export interface Rule {
+interface Rule {
   readonly record?: string;
   readonly alert?: string;
   readonly expr: string;
@@ -9,7 +9,7 @@ export interface Rule {
   readonly annotations?: Readonly<Record<string, string>>;
 }
 
-export interface Group {
+interface Group {
   readonly name: string;
   readonly rules: readonly Rule[];
 }

@@ -25,9 +25,9 @@ export interface Demand {
 
 /** Batches as deploy/k8s sets them. */
 export const maxBatches = { vision: 16, labeler: 64, generator: 32 } as const;
-export type ModelStage = keyof typeof maxBatches;
+type ModelStage = keyof typeof maxBatches;
 
-export interface StagePlan {
+interface StagePlan {
   readonly replicas: number;
   /** Share of what the replicas could take at most. */
   readonly load: number;

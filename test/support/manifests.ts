@@ -96,7 +96,7 @@ export function environmentOf(
   return variables;
 }
 
-export function readManifests(text: string): Manifest[] {
+function readManifests(text: string): Manifest[] {
   return parseAllDocuments(text).flatMap((document) => {
     if (document.errors.length > 0) throw document.errors[0];
     const value = document.toJS() as Manifest | null;

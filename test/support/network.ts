@@ -1,5 +1,4 @@
 import type { INetworkPolicy } from 'kubernetes-models/networking.k8s.io/v1';
-import type { ILabelSelector } from '@kubernetes-models/apimachinery/apis/meta/v1';
 import { type Labels, type Manifest, ofKind } from './manifests.ts';
 
 /** One end of a connection. `local` pods are in the namespace of the policies. */
@@ -12,10 +11,11 @@ export interface Endpoint {
 
 type Rule = NonNullable<NonNullable<INetworkPolicy['spec']>['ingress']>[number];
 type Peer = NonNullable<Rule['from']>[number];
+type LabelSelector = NonNullable<INetworkPolicy['spec']>['podSelector'];
 type PolicyPort = NonNullable<Rule['ports']>[number];
 
 /** Whether the label selector takes these labels; an empty selector takes all. */
-export function selects(selector: ILabelSelector, labels: Labels): boolean {
+export function selects(selector: NonNullable<LabelSelector>, labels: Labels): boolean {
   const wanted = Object.entries(selector.matchLabels ?? {});
   return (
     wanted.every(([key, value]) => labels[key] === value) &&
