@@ -21,11 +21,15 @@ import { validate } from '../services/trainer/training/validate.ts';
 import { matMulCeiling } from './support/ceiling.ts';
 import { median, print, timed } from './support/measure.ts';
 
-/** `npm run bench -- trainer [demo] [variant]`, `npm run bench -- trainer step [variant] [provider]` */
+/**
+ * `npm run bench -- trainer [VARIANT]`: the stages of the demo preset.
+ * `npm run bench -- trainer step [VARIANT] [ACCUMULATION] [PROVIDER]`: one optimiser step of the paper's.
+ */
 export async function run(args: string[]): Promise<void> {
-  if (args[0] === 'step') return inOwnProcess('step', args[1] ?? 'vit-label', args[2] ?? 'cpu');
+  const [what, name = 'vit-label', accumulation = '8', provider = 'cpu'] = args;
+  if (what === 'step') return inOwnProcess('step', name, accumulation, provider);
   const variant = args.find((name) => variantNames.some((known) => known === name));
-  return inOwnProcess('stages', variant ?? 'vit-label', 'cpu');
+  return inOwnProcess('stages', variant ?? 'vit-label');
 }
 
 /** Peak memory belongs to a process. */
@@ -241,12 +245,12 @@ async function step(job: Job, accumulation: number): Promise<void> {
 const matMulRate = (ms: number): number => (12 * 2 * 1024 ** 3) / ms / 1e6;
 
 if (process.send) {
-  const [what = '', name = '', provider = 'cpu'] = process.argv.slice(2);
+  const [what = '', name = '', accumulation = '8', provider = 'cpu'] = process.argv.slice(2);
   const folder = await mkdtemp(join(tmpdir(), 'radscribe-bench-'));
   const backend = await createBackend({ provider: provider as Provider });
   const job = { variant: name as VariantName, backend, folder };
   try {
-    if (what === 'step') await step(job, 8);
+    if (what === 'step') await step(job, Number(accumulation));
     else await stages(job);
   } finally {
     await backend.dispose();

@@ -147,7 +147,7 @@ function orthogonalised(x: Value): Value {
  * Muon (Jordan et al. 2024): momentum whose update is orthogonalised, for matrices inside a network. Its
  * steps are as large as Adam's (the factor of Liu et al. 2025), so they share a learning rate.
  */
-export const scaleByMuon = ({ momentum = 0.95 } = {}): GradientTransform => ({
+const scaleByMuon = ({ momentum = 0.95 } = {}): GradientTransform => ({
   state: (parameters) =>
     parameters.map((parameter) => ({
       name: `muon.${nameOf(parameter)}`,
@@ -168,7 +168,7 @@ export const scaleByMuon = ({ momentum = 0.95 } = {}): GradientTransform => ({
 });
 
 /** One transform for the parameters that `chosen` names, another for the rest. */
-export function split(
+function split(
   chosen: PerParameter<boolean>,
   yes: GradientTransform,
   no: GradientTransform,

@@ -101,6 +101,23 @@ export async function inBatchSpan<T>(
   }
 }
 
+/** Does `work` in a span of its own, below the one that is open; an error marks the span and goes on. */
+export async function inSpan<T>(
+  tracer: Tracer,
+  name: string,
+  work: (span: Span) => T | Promise<T>,
+): Promise<T> {
+  const span = tracer.startSpan(name);
+  try {
+    return await context.with(trace.setSpan(context.active(), span), () => work(span));
+  } catch (error) {
+    failSpan(span, error);
+    throw error;
+  } finally {
+    span.end();
+  }
+}
+
 /** Only the reason of an error is traced, never a message. */
 export function failSpan(span: Span, error: unknown): void {
   span.setStatus({ code: SpanStatusCode.ERROR });

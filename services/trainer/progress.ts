@@ -18,7 +18,7 @@ export function printDuration(seconds: number): string {
 }
 
 /** e.g. `stage1 3/8 | step 120/800 | loss 1.234 | 80 studies/s | 9.1k tokens/s | 2m05s left` */
-export function describeProgress(progress: Progress): string {
+function describeProgress(progress: Progress): string {
   const { stage, epoch, epochs, step, totalSteps, loss, studiesPerSecond, tokensPerSecond } =
     progress;
   const { etaSeconds } = progress;

@@ -1,7 +1,9 @@
 import { mkdir, rm, writeFile } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
+import type { Tracer } from '@opentelemetry/api';
 import { DomainError } from '../../lib/errors.ts';
+import { inSpan } from '../../lib/telemetry/tracing.ts';
 import { loadPreset } from '../../lib/models/preset.ts';
 import { createBackend } from '../../lib/runtime/backend.ts';
 import { Checkpoints } from './checkpoint.ts';
@@ -21,6 +23,8 @@ export interface ExecuteOptions {
   /** Folder of prepared datasets, shared by all runs. */
   readonly cache: string;
   readonly reporter: Reporter;
+  /** Gets a span of the run, with one of each part of it. */
+  readonly tracer: Tracer;
   /** Fires when the process is to stop; the run can be resumed after. */
   readonly signal: AbortSignal;
   /** What the operator typed, for the provenance. */
@@ -47,7 +51,11 @@ export async function executeRun(id: string, options: ExecuteOptions): Promise<R
       throw new DomainError('FAILED_PRECONDITION', 'RUN_ENDED', message, { field: 'run' });
     }
     database.setState(id, 'running');
-    const release = await work(run, options, lease);
+    const release = await inSpan(options.tracer, 'training run', (span) => {
+      const { variant, preset } = run.config;
+      span.setAttributes({ run: id, variant, preset });
+      return work(run, options, lease);
+    });
     database.setState(id, 'succeeded', { release });
     return database.get(id);
   } catch (error) {
@@ -69,13 +77,13 @@ function tellEnd(id: string, { database, signal }: ExecuteOptions, error: unknow
 }
 
 async function work(run: Run, options: ExecuteOptions, lease: Lease): Promise<string> {
-  const { database, reporter, signal } = options;
+  const { database, reporter, signal, tracer } = options;
   const { config } = run;
   const preset = loadPreset(config.preset);
   const folder = database.folderOf(run.id);
   await mkdir(folder, { recursive: true });
   await writeFile(join(folder, 'config.json'), `${JSON.stringify(config, undefined, 2)}\n`);
-  const prepared = await prepare(run, options);
+  const prepared = await inSpan(tracer, 'prepare', () => prepare(run, options));
   const threads = config.threads === 0 ? availableParallelism() : config.threads;
   const backend = await createBackend({ provider: config.provider, intraOpThreads: threads });
   try {
@@ -93,6 +101,7 @@ async function work(run: Run, options: ExecuteOptions, lease: Lease): Promise<st
       checkpoints,
       journal,
       reporter: recording(run.id, database, reporter),
+      tracer,
       signal,
       check: () => {
         lease.check();
@@ -100,7 +109,7 @@ async function work(run: Run, options: ExecuteOptions, lease: Lease): Promise<st
       },
     };
     const trained = await train(context);
-    const judged = await judge(context, trained);
+    const judged = await inSpan(tracer, 'evaluate', () => judge(context, trained));
     const { tables } = judged;
     await journal.add({ kind: 'evaluation', stage: 'finish', step: 0, tables });
     await drawFigures(folder, await journal.read());

@@ -65,7 +65,7 @@ export interface Mini {
   start(...args: readonly string[]): Started;
 }
 
-export interface Started {
+interface Started {
   readonly child: ChildProcess;
   readonly ended: Promise<{
     readonly code: number | null;

@@ -1,5 +1,6 @@
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { DomainError } from '../../../lib/errors.ts';
+import { createTracing } from '../../../lib/telemetry/tracing.ts';
 import { variantNames } from '../../../lib/models/variants.ts';
 import {
   type JsonObject,
@@ -81,12 +82,18 @@ async function trainCommand(options: TrainOptions): Promise<void> {
   };
   process.on('SIGINT', onSignal).on('SIGTERM', onSignal);
   display.say(`run ${run.id}: ${run.config.variant}, ${run.config.preset}, ${run.config.data}`);
+  const tracing = createTracing({
+    service: 'trainer-run',
+    // A command has no main.ts: it is where the environment is read.
+    endpoint: process.env['OTEL_EXPORTER_OTLP_ENDPOINT'],
+  });
   const startedAt = performance.now();
   try {
     const done = await executeRun(run.id, {
       database,
       cache: options.cache,
       reporter: reporterOn(display),
+      tracer: tracing.tracer,
       signal: stop.signal,
       command: ['radscribe', ...process.argv.slice(2)].join(' '),
     });
@@ -105,6 +112,7 @@ async function trainCommand(options: TrainOptions): Promise<void> {
     process.stderr.write(`run ${run.id} interrupted; radscribe train --resume ${run.id} goes on\n`);
     process.exitCode = 130;
   } finally {
+    await tracing.close();
     process.removeListener('SIGINT', onSignal).removeListener('SIGTERM', onSignal);
   }
 }

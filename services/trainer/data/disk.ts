@@ -1,7 +1,7 @@
 import { DomainError } from '../../../lib/errors.ts';
 
 /** Names a full or read-only disk for what it is; any other error is passed on. */
-export function diskError(error: unknown, path: string): unknown {
+function diskError(error: unknown, path: string): unknown {
   const code = error instanceof Error && 'code' in error ? error.code : undefined;
   const reasons: Readonly<Record<string, readonly [string, string]>> = {
     ENOSPC: ['DISK_FULL', 'the disk is full'],

@@ -11,7 +11,7 @@ export interface Row {
 }
 
 /** One table of a release's evaluation: its row, and those it must be read against. */
-export interface Table {
+interface Table {
   readonly title: string;
   readonly split: string;
   readonly studies: number;

@@ -9,7 +9,7 @@ import { writeAtomically } from '../../../lib/weights/atomic.ts';
 import { writing } from '../data/disk.ts';
 import type { PreparedStudy } from '../data/prepared.ts';
 
-export type FeatureKind = 'tokens' | 'pooled';
+type FeatureKind = 'tokens' | 'pooled';
 
 /** What a frozen vision encoder makes of the studies, float32, computed once and kept on disk. */
 export interface FeatureCache {
@@ -37,7 +37,7 @@ interface Manifest {
   readonly places: Readonly<Record<string, number>>;
 }
 
-export function digestOfParameters(parameters: ReadonlyMap<string, Tensor>): string {
+function digestOfParameters(parameters: ReadonlyMap<string, Tensor>): string {
   const hash = createHash('sha256');
   for (const name of [...parameters.keys()].sort()) {
     const { data } = parameters.get(name) as Tensor;

@@ -1,3 +1,4 @@
+import type { Tracer } from '@opentelemetry/api';
 import type { Tensor } from '../../../lib/graph/types.ts';
 import type { Preset } from '../../../lib/models/preset.ts';
 import type { Backend } from '../../../lib/runtime/backend.ts';
@@ -46,6 +47,7 @@ export interface RunContext {
   readonly checkpoints: Checkpoints;
   readonly journal: Journal;
   readonly reporter: Reporter;
+  readonly tracer: Tracer;
   /** Fires to stop after the step under way, with a checkpoint. */
   readonly signal: AbortSignal;
   /** Called between steps; throws where the run may not go on here. */

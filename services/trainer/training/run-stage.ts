@@ -1,5 +1,6 @@
 import { join } from 'node:path';
 import { shuffled } from '../../../lib/data/order.ts';
+import { inSpan } from '../../../lib/telemetry/tracing.ts';
 import { DomainError } from '../../../lib/errors.ts';
 import type { Tensor } from '../../../lib/graph/types.ts';
 import { hashName, mix32 } from '../../../lib/models/init.ts';
@@ -135,7 +136,9 @@ class StageRun {
     const before = this.#position;
     this.#position = after;
     await this.#tell(result, chunk);
-    if (this.#validationIsDue(before)) await this.#validate();
+    if (this.#validationIsDue(before)) {
+      await inSpan(context.tracer, 'validation', () => this.#validate());
+    }
     const since = this.#position.stageStep - this.#savedAt;
     const isDue = since >= context.config.checkpoints.everySteps;
     if (isDue || context.signal.aborted) await this.#save();
@@ -316,9 +319,11 @@ class StageRun {
       elapsedMs: this.#position.elapsedMs + now - this.#startedAt,
     };
     this.#startedAt = now;
-    const state = await this.#engine.readState();
-    const tensors = new Map<string, Tensor>([...this.#options.parameters, ...state]);
-    const name = await context.checkpoints.save(this.#position, tensors);
+    const name = await inSpan(context.tracer, 'checkpoint', async () => {
+      const state = await this.#engine.readState();
+      const tensors = new Map<string, Tensor>([...this.#options.parameters, ...state]);
+      return context.checkpoints.save(this.#position, tensors);
+    });
     const { best } = this.#position;
     if (best?.checkpoint === '') {
       this.#position = { ...this.#position, best: { ...best, checkpoint: name } };

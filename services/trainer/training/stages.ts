@@ -4,8 +4,8 @@ import type { StageName } from '../checkpoint.ts';
 import type { EarlyStopping, TrainingConfig } from '../config.ts';
 
 /** What of a study goes in: its picture, or what the frozen vision encoder made of it. */
-export type Reads = 'grey' | 'tokens' | 'pooled';
-export type TrainedStage = Exclude<StageName, 'finish'>;
+type Reads = 'grey' | 'tokens' | 'pooled';
+type TrainedStage = Exclude<StageName, 'finish'>;
 
 /** One stage of the procedure, as data. */
 export interface StagePlan {

@@ -1,5 +1,6 @@
 import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import { inSpan } from '../../../lib/telemetry/tracing.ts';
 import { DomainError } from '../../../lib/errors.ts';
 import { input } from '../../../lib/graph/value.ts';
 import { optimize } from '../../../lib/graph/passes.ts';
@@ -51,19 +52,22 @@ export async function train(context: RunContext): Promise<Trained> {
   const positiveWeights = weightsOf(context);
   for (const [i, plan] of (isFinished ? [] : plans.slice(at)).entries()) {
     const started = performance.now();
+    const before = parameters;
     const features = plan.reads === 'grey' ? undefined : await featuresOf(context, parameters);
     try {
-      parameters = await runStage(
-        {
-          context,
-          plan,
-          source: sourceOf(context, plan, features),
-          positiveWeights,
-          parameters,
-          resumed: i === 0 ? resumed : undefined,
-          generate: (current) => generate(context, current),
-        },
-        elapsedMs,
+      parameters = await inSpan(context.tracer, `stage ${plan.name}`, () =>
+        runStage(
+          {
+            context,
+            plan,
+            source: sourceOf(context, plan, features),
+            positiveWeights,
+            parameters: before,
+            resumed: i === 0 ? resumed : undefined,
+            generate: (current) => generate(context, current),
+          },
+          elapsedMs,
+        ),
       );
     } finally {
       await features?.close();
