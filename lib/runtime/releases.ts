@@ -22,7 +22,10 @@ export interface HolderOptions<M extends Model> {
   readonly instance: string;
   /** How often the channels are looked at. */
   readonly pollMs: number;
-  /** How long a release answers after its channel has left it: requests may be on their way. */
+  /**
+   * How long a release answers after its channel has left it and nobody has asked for it: where
+   * another service cannot load the new one, requests go on to come for the old.
+   */
   readonly lingerMs: number;
   readonly observer: HolderObserver;
 }
@@ -54,6 +57,8 @@ interface Entry<M> {
   readonly model: M;
   readonly manifest: Manifest;
   users: number;
+  /** When it was last asked for, as `performance.now` gives it. */
+  usedMs: number;
   /** Fires when the last user has left after it was dropped. */
   dropped: PromiseWithResolvers<void> | undefined;
 }
@@ -100,9 +105,16 @@ export class ReleaseHolder<M extends Model> {
     return this.#held.size > 0 && tried;
   }
 
-  /** Throws FAILED_PRECONDITION (RELEASE_NOT_HELD) for a release that is not loaded here. */
+  /**
+   * Throws FAILED_PRECONDITION (RELEASE_NOT_HELD) for a release that is not loaded here, and
+   * UNAVAILABLE while nothing is yet: another replica may answer.
+   */
   acquire(release: string): Lease<M> {
     const entry = this.#held.get(release);
+    if (this.#held.size === 0) {
+      const message = 'no release is loaded here yet';
+      throw new DomainError('UNAVAILABLE', 'NOT_READY', message);
+    }
     if (entry === undefined || entry.dropped !== undefined) {
       const held = [...this.#held.keys()].join(', ') || 'none';
       // What came may be anything; its end would be noise.
@@ -112,6 +124,7 @@ export class ReleaseHolder<M extends Model> {
       });
     }
     entry.users += 1;
+    entry.usedMs = performance.now();
     let left = false;
     return {
       model: entry.model,
@@ -183,7 +196,9 @@ export class ReleaseHolder<M extends Model> {
       const now = performance.now();
       for (const id of this.#held.keys()) {
         if (wanted.includes(id)) continue;
-        const untilMs = this.#lingering.get(id) ?? now + this.#options.lingerMs;
+        const { lingerMs } = this.#options;
+        const usedMs = this.#held.get(id)?.usedMs ?? 0;
+        const untilMs = Math.max(this.#lingering.get(id) ?? now + lingerMs, usedMs + lingerMs);
         this.#lingering.set(id, untilMs);
         if (now >= untilMs) this.#drop(id);
       }
@@ -215,7 +230,13 @@ export class ReleaseHolder<M extends Model> {
       await this.#claim([...this.#held.keys(), id]);
       const opened = await store.open(id, { parts: [part], signal: this.#ending.signal });
       const model = await load(opened);
-      this.#held.set(id, { model, manifest: opened.manifest, users: 0, dropped: undefined });
+      this.#held.set(id, {
+        model,
+        manifest: opened.manifest,
+        users: 0,
+        usedMs: 0,
+        dropped: undefined,
+      });
       this.#failures.delete(id);
       observer.onLoaded?.(id, performance.now() - startMs);
     } catch (error) {

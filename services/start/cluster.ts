@@ -81,8 +81,8 @@ export class Cluster {
     return new Child({
       name,
       env: {
-        ...env,
         ...Object.fromEntries(addresses),
+        ...env,
         RADSCRIBE_HOST: host,
         RADSCRIBE_PORT: `${ports[name].grpc}`,
         RADSCRIBE_METRICS_PORT: `${ports[name].metrics}`,

@@ -9,7 +9,7 @@ import { openChannel } from '../../lib/rpc/channel.ts';
 import { reportService } from '../../lib/rpc/services.ts';
 import { createTelemetry } from '../../lib/telemetry/telemetry.ts';
 import { openStore } from '../../lib/weights/store/open.ts';
-import { Cluster, serviceNames } from '../../services/start/cluster.ts';
+import { Cluster, type ServiceName, serviceNames } from '../../services/start/cluster.ts';
 import { attributes } from '../fixtures/image/picture.ts';
 import { dicomFile } from '../fixtures/image/dicom-file.ts';
 import { writeRandomRelease } from './release.ts';
@@ -65,11 +65,26 @@ export async function freePorts(count: number): Promise<readonly number[]> {
   return ports;
 }
 
+/** What every service of a test is started with. */
+export const testEnv = {
+  PATH: process.env['PATH'],
+  RADSCRIBE_LOG_LEVEL: 'warn',
+  RADSCRIBE_STORE_POLL_MS: '50',
+  RADSCRIBE_GRACE_MS: '5000',
+  RADSCRIBE_THREADS: '1',
+} as const;
+
+interface ChainOptions {
+  readonly onDeath?: (service: ServiceName) => void;
+  /** Where the gateway finds a model service, by its port; default: this machine. */
+  readonly addressOf?: (port: number) => string;
+}
+
 /** The whole chain as processes; `env` by the names of the variables, of every service. */
 export async function startChain(
   cleanup: Cleanup,
   env: Readonly<Record<string, string>>,
-  onDeath: (service: string) => void = () => {},
+  { onDeath = () => {}, addressOf }: ChainOptions = {},
 ) {
   const free = await freePorts(2 * serviceNames.length);
   const ports = Object.fromEntries(
@@ -82,14 +97,7 @@ export async function startChain(
   const cluster = new Cluster({
     host: '127.0.0.1',
     ports,
-    env: {
-      PATH: process.env['PATH'],
-      RADSCRIBE_LOG_LEVEL: 'warn',
-      RADSCRIBE_STORE_POLL_MS: '50',
-      RADSCRIBE_GRACE_MS: '5000',
-      RADSCRIBE_THREADS: '1',
-      ...env,
-    },
+    env: { ...testEnv, ...(addressOf && addresses(ports, addressOf)), ...env },
     onLine: (service, line) => lines.push(`${service}: ${line}`),
     onDeath,
   });
@@ -97,6 +105,13 @@ export async function startChain(
   await cluster.ready();
   return { cluster, ports, lines, ...connect(cleanup, ports.gateway.grpc) };
 }
+
+/** The settings by which a gateway finds the model services. */
+export const addresses = (ports: Cluster['ports'], addressOf: (port: number) => string) => ({
+  RADSCRIBE_VISION_ADDRESS: addressOf(ports.vision.grpc),
+  RADSCRIBE_LABELER_ADDRESS: addressOf(ports.labeler.grpc),
+  RADSCRIBE_GENERATOR_ADDRESS: addressOf(ports.generator.grpc),
+});
 
 /** A client that does not repeat what failed. */
 export function connect(cleanup: Cleanup, port: number) {
