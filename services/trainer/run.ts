@@ -47,7 +47,7 @@ export async function executeRun(id: string, options: ExecuteOptions): Promise<R
   try {
     const run = database.get(id);
     if (run.state === 'succeeded' || run.state === 'cancelled') {
-      const message = `run ${id} has ${run.state}; there is nothing to resume`;
+      const message = `run ${id} is ${run.state}; there is nothing to resume`;
       throw new DomainError('FAILED_PRECONDITION', 'RUN_ENDED', message, { field: 'run' });
     }
     database.setState(id, 'running');

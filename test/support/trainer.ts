@@ -61,7 +61,7 @@ export interface Mini {
   readonly runs: string;
   /** Path of a config file with these changes. */
   config(changes?: JsonObject): Promise<string>;
-  /** Runs `radscribe` with `--runs` and `--cache` of this folder. */
+  /** Runs `radscribe` with `--runs` and `--cache` of this folder, as far as the command takes them. */
   start(...args: readonly string[]): Started;
 }
 
@@ -96,7 +96,10 @@ export async function mini(t: ExecutionContext): Promise<Mini> {
       return path;
     },
     start: (...args) => {
-      const places = ['--runs', runs, '--cache', join(root, 'cache')];
+      const places = [
+        ...(args[0] === 'evaluate' ? [] : ['--runs', runs]),
+        ...(args[0] === 'runs' ? [] : ['--cache', join(root, 'cache')]),
+      ];
       const child = spawn(process.execPath, [cli, ...args, ...places], {
         stdio: ['ignore', 'pipe', 'pipe'],
       });
