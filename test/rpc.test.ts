@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Client, credentials } from '@grpc/grpc-js';
+import { connect as connectTcp } from 'node:net';
+import { Client, credentials, status } from '@grpc/grpc-js';
 import { InMemorySpanExporter } from '@opentelemetry/sdk-trace';
 import test, { type ExecutionContext } from 'ava';
 import { DomainError, invalidArgument } from '../lib/errors.ts';
@@ -289,4 +290,46 @@ test('a port that is taken is named', async (t) => {
   await t.throwsAsync(() => serve(t, async () => ({}), { port: server.port }), {
     message: new RegExp(`127.0.0.1:${server.port} is in use`),
   });
+});
+
+test('rubbish on the port and in a message fails alone', async (t) => {
+  const { server } = await serve(t, async ({ release }) => ({ release }));
+  const { client } = connect(t, server.port);
+  for (const rubbish of ['GET / HTTP/1.1\r\n\r\n', '\0'.repeat(1000), 'PRI * HTTP/2.0\r\n\r\nSM']) {
+    await new Promise<void>((resolve) => {
+      const socket = connectTcp(server.port, '127.0.0.1', () => socket.end(rubbish));
+      socket.on('error', () => resolve());
+      socket.on('close', () => resolve());
+      socket.resume();
+    });
+  }
+  const plain = new Client(`127.0.0.1:${server.port}`, credentials.createInsecure());
+  t.teardown(() => plain.close());
+  const code = await new Promise<number | undefined>((resolve) => {
+    plain.makeUnaryRequest(
+      '/radscribe.v1.LabelerService/Classify',
+      (bytes: Buffer) => bytes,
+      (bytes: Buffer) => bytes,
+      Buffer.from([0x0f, 0xff]),
+      (error) => resolve(error?.code),
+    );
+  });
+  t.is(code, status.INTERNAL);
+  t.is((await client.classify({ release: 'good' })).release, 'good');
+});
+
+test('a service that is away is not flooded: retries are paid from a budget', async (t) => {
+  let calls = 0;
+  const { server } = await serve(t, async () => {
+    calls++;
+    throw new DomainError('UNAVAILABLE', 'AWAY', 'away');
+  });
+  const { client } = connect(t, server.port);
+  const asked = 60;
+  for (let turn = 0; turn < asked; turn++) {
+    const error = await t.throwsAsync(() => client.classify({}), { instanceOf: DomainError });
+    t.is(error.reason, 'AWAY');
+  }
+  // With four attempts each it would be 240; half of 50 tokens are there to be spent.
+  t.true(calls > asked && calls <= asked + 30, `${calls} calls`);
 });

@@ -1,6 +1,5 @@
 import { join } from 'node:path';
 import { DomainError } from '../../lib/errors.ts';
-import { tokenShape } from '../../lib/models/variants.ts';
 import { type BackendOptions, createBackend } from '../../lib/runtime/backend.ts';
 import {
   type Generator,
@@ -38,10 +37,9 @@ export class GeneratorModel implements Model {
     this.manifest = manifest;
     this.generator = generator;
     this.#end = end;
-    this.encoderTokenizer = loadTokenizer(join(folder, 'encoder-tokenizer.json'));
-    this.decoderTokenizer = loadTokenizer(join(folder, 'decoder-tokenizer.json'));
-    const { tokens, channels } = tokenShape(manifest.variant, manifest.preset);
-    this.tokensShape = [tokens, channels];
+    this.encoderTokenizer = tokenizerOf(manifest, folder, 'encoder-tokenizer.json');
+    this.decoderTokenizer = tokenizerOf(manifest, folder, 'decoder-tokenizer.json');
+    this.tokensShape = generator.tokensShape;
   }
 
   /** Loads into a worker of its own, and warms by writing a few tokens of a blank picture. */
@@ -103,4 +101,18 @@ export class GeneratorModel implements Model {
       throw new DomainError('DATA_LOSS', 'MODEL_BROKEN', message);
     }
   }
+}
+
+/** By the digest of its file: releases often share them, and reading one holds other requests up. */
+const tokenizers = new Map<string, Tokenizer>();
+const mostTokenizers = 8;
+
+function tokenizerOf({ files }: Manifest, folder: string, name: string): Tokenizer {
+  const digest = files[name]!.sha256;
+  const tokenizer = tokenizers.get(digest) ?? loadTokenizer(join(folder, name));
+  tokenizers.delete(digest);
+  tokenizers.set(digest, tokenizer);
+  const [oldest] = tokenizers.keys();
+  if (tokenizers.size > mostTokenizers && oldest !== undefined) tokenizers.delete(oldest);
+  return tokenizer;
 }

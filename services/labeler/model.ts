@@ -1,7 +1,6 @@
 import { join } from 'node:path';
 import { DomainError } from '../../lib/errors.ts';
 import type { Tensor } from '../../lib/graph/types.ts';
-import { tokenShape } from '../../lib/models/variants.ts';
 import {
   type Backend,
   type BackendOptions,
@@ -33,7 +32,7 @@ export class LabelerModel implements Model {
 
   private constructor(manifest: Manifest, backend: Backend, session: Session) {
     this.manifest = manifest;
-    this.channels = tokenShape(manifest.variant, manifest.preset).channels;
+    this.channels = Number(session.inputs[0]?.shape[1]);
     this.#backend = backend;
     this.#session = session;
   }

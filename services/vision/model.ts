@@ -1,7 +1,6 @@
 import { join } from 'node:path';
 import { DomainError } from '../../lib/errors.ts';
 import type { Tensor } from '../../lib/graph/types.ts';
-import { tokenShape } from '../../lib/models/variants.ts';
 import {
   type Backend,
   type BackendOptions,
@@ -26,14 +25,11 @@ export class VisionModel implements Model {
   readonly manifest: Manifest;
   readonly #backend: Backend;
   readonly #session: Session;
-  readonly #tokensShape: readonly number[];
 
   private constructor(manifest: Manifest, backend: Backend, session: Session) {
     this.manifest = manifest;
     this.#backend = backend;
     this.#session = session;
-    const { tokens, channels } = tokenShape(manifest.variant, manifest.preset);
-    this.#tokensShape = [tokens, channels];
   }
 
   /** Loads into a worker of its own, and warms by embedding blank pictures, one and a whole batch. */
@@ -69,11 +65,11 @@ export class VisionModel implements Model {
     const image: Tensor = { dtype: 'float32', shape: [images.length, 3, height, width], data };
     const options = { transfer: true, ...(signal !== undefined && { signal }) };
     const { fetched } = await this.#session.run({ image }, options);
-    const tokens = fetched['tokens']?.data as Float32Array;
+    const { shape, data: tokens } = fetched['tokens'] as Tensor<'float32'>;
     const pooled = fetched['pooled']?.data as Float32Array;
     return images.map((_, index) => ({
       tokens: rowOf(tokens, index, images.length),
-      tokensShape: this.#tokensShape,
+      tokensShape: shape.slice(1),
       pooled: rowOf(pooled, index, images.length),
     }));
   }

@@ -96,6 +96,8 @@ export interface Generator {
     ids: readonly number[],
     hooks?: Pick<GenerateHooks, 'signal'>,
   ): Promise<Followed>;
+  /** [N, C] of the vision tokens that the encoder takes. */
+  readonly tokensShape: readonly [number, number];
   /** Requests that wait, rows in use, steps and encoder runs so far. */
   readonly load: GeneratorLoad;
   /** Refuses new requests, ends those that came before, then frees the sessions. */
@@ -205,6 +207,11 @@ class Scheduler implements Generator {
     this.#batch = batch;
     const defaults = { maxRows: 8, queueLimit: 64, start: 0, eos: 1, onRun: () => {} };
     this.#options = { ...defaults, ...options };
+  }
+
+  get tokensShape(): readonly [number, number] {
+    const [, tokens, channels] = this.#encoder.inputs.find(({ name }) => name === 'tokens')!.shape;
+    return [Number(tokens), Number(channels)];
   }
 
   get load(): GeneratorLoad {
