@@ -78,6 +78,30 @@ test('a run trains, draws its figures and promotes its release, which is judged 
   );
   t.is((await readFile(reports, 'utf8')).trim().split('\n').length, 2);
 
+  const plain = await place.config({
+    variant: 'vit',
+    labels: { epochs: 0, refitEpochs: 0 },
+    stage2: { epochs: 0 },
+  });
+  const child = await place.start(
+    'train',
+    '--config',
+    plain,
+    '--store',
+    url,
+    '--parent',
+    'stable',
+    '--json',
+  ).ended;
+  t.is(child.code, 0, child.err);
+  const heir = await store.open((JSON.parse(child.out) as { release: string }).release);
+  const { folder } = await store.open(release);
+  t.is(heir.manifest.provenance.parent, release);
+  const weights = await Promise.all(
+    [heir.folder, folder].map((at) => readFile(join(at, 'vision.safetensors'))),
+  );
+  t.true(weights[0]?.equals(weights[1] as Buffer), 'nothing trained the vision encoder');
+
   const list = await place.start('runs', 'list').ended;
   t.regex(list.out, new RegExp(`${run} +succeeded +vit-label .*${release}`));
   const watched = await place.start('runs', 'watch', run, '--after', '1', '--json').ended;

@@ -1,15 +1,19 @@
+import { join, resolve } from 'node:path';
 import { type Command, InvalidArgumentError, Option } from 'commander';
-import { DomainError } from '../../../lib/errors.ts';
+import { DomainError, invalidArgument } from '../../../lib/errors.ts';
 import { createTracing } from '../../../lib/telemetry/tracing.ts';
 import { variantNames } from '../../../lib/models/variants.ts';
+import { openStore } from '../../../lib/weights/store/open.ts';
 import {
   type JsonObject,
+  type TrainingConfig,
   mergeConfigs,
   parseConfig,
   parseSetting,
   readConfigFile,
   trainingPreset,
 } from '../config.ts';
+import { tokenizerFiles } from '../data/texts.ts';
 import { createDisplay, printDuration } from '../progress.ts';
 import { executeRun } from '../run.ts';
 import { type Run, RunDatabase } from '../runs/database.ts';
@@ -25,6 +29,7 @@ interface TrainOptions {
   readonly set: readonly JsonObject[];
   readonly store?: string;
   readonly channel?: string;
+  readonly parent?: string;
   readonly runs: string;
   readonly cache: string;
   readonly resume?: string;
@@ -46,6 +51,7 @@ export function registerTrain(program: Command): void {
     .option('--set <field=value>', 'one field of the config; may be repeated', setting, [])
     .option('--store <url>', 'where the release goes; without it, into the folder of the run')
     .option('--channel <name>', 'promote the release to this channel of the store')
+    .option('--parent <release>', 'start from the weights and tokenizers of a release of the store')
     .option('--runs <folder>', 'holds the runs and their database', 'runs')
     .option('--cache <folder>', 'keeps prepared datasets', 'cache')
     .option('--resume <run>', 'go on with a run that was stopped or killed')
@@ -57,6 +63,8 @@ export function registerTrain(program: Command): void {
 Examples:
   radscribe train --variant vit-label --preset demo --data phantom:4000 --store file:///srv/store
   radscribe train --config run.json --set stage2.epochs=4
+  radscribe train --variant vit --preset demo --data phantom:4000 --store file:///srv/store \\
+    --parent rs-0123456789abcdef01234567 --set labels.epochs=0
   radscribe train --resume run-1b2c3d4e
 
 Ctrl-C stops after the step under way and writes a checkpoint; a killed run loses no more than the
@@ -67,12 +75,12 @@ steps since the last one. Exit codes: 0 done, 1 failed, 2 wrong input, 130 inter
 
 async function trainCommand(options: TrainOptions): Promise<void> {
   if (options.printConfig) {
-    process.stdout.write(`${JSON.stringify(configOf(options), undefined, 2)}\n`);
+    process.stdout.write(`${JSON.stringify(await configOf(options), undefined, 2)}\n`);
     return;
   }
   using database = new RunDatabase(options.runs);
   const run =
-    options.resume === undefined ? create(database, options) : database.get(options.resume);
+    options.resume === undefined ? await create(database, options) : database.get(options.resume);
   const display = createDisplay(process.stderr);
   const stop = new AbortController();
   const onSignal = (): void => {
@@ -117,19 +125,44 @@ async function trainCommand(options: TrainOptions): Promise<void> {
   }
 }
 
-function configOf(options: TrainOptions) {
+async function configOf(options: TrainOptions): Promise<TrainingConfig> {
   const file = options.config === undefined ? {} : readConfigFile(options.config);
   const { variant, preset, data, seed, threads } = options;
   const flags = Object.entries({ variant, preset, data, seed, threads }).filter(
     (entry): entry is [string, string | number] => entry[1] !== undefined,
   );
-  const own = [Object.fromEntries(flags), ...options.set].reduce(mergeConfigs, file);
+  const parent = options.parent === undefined ? {} : await parentOf(options.parent, options.store);
+  const layers = [file, Object.fromEntries(flags), ...options.set];
+  const own = layers.reduce(mergeConfigs, parent);
   return parseConfig(mergeConfigs(trainingPreset(own['preset'], own['variant']), own));
 }
 
-function create(database: RunDatabase, options: TrainOptions): Run {
+/** What a config says to go on from a release: its weights, and the tokenizers that they know. */
+async function parentOf(name: string, url: string | undefined): Promise<JsonObject> {
+  if (url === undefined) {
+    throw invalidArgument('STORE_MISSING', '--parent', 'needs --store, which holds the release');
+  }
+  const store = openStore(url);
+  try {
+    const { manifest, folder } = await store.open(await store.resolve(name));
+    const at = resolve(folder);
+    const tokenizers = Object.entries(tokenizerFiles).map(([which, file]) => [
+      which,
+      join(at, file),
+    ]);
+    return {
+      parent: manifest.id,
+      initialWeights: at,
+      tokenizers: Object.fromEntries(tokenizers) as JsonObject,
+    };
+  } finally {
+    store.close();
+  }
+}
+
+async function create(database: RunDatabase, options: TrainOptions): Promise<Run> {
   const { store = null, channel = null } = options;
-  return database.create({ config: configOf(options), store, channel });
+  return database.create({ config: await configOf(options), store, channel });
 }
 
 function reporterOn(display: ReturnType<typeof createDisplay>): Reporter {
