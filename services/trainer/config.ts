@@ -3,6 +3,7 @@ import { fileURLToPath } from 'node:url';
 import { z } from 'zod';
 import { DomainError, invalidArgument } from '../../lib/errors.ts';
 import { imagenet } from '../../lib/image/preprocess.ts';
+import { type DecodingOptions, parseDecodingOptions } from '../../lib/runtime/decode/options.ts';
 import { presetNames } from '../../lib/models/preset.ts';
 import { backboneOf, variantNames } from '../../lib/models/variants.ts';
 
@@ -179,6 +180,8 @@ const schema = z.strictObject({
       split: z.enum(['validate', 'test']).default('test'),
       studies: count.default(500),
       beams: count.default(1),
+      /** Decoding repeats no run of so many tokens; 0 lets it. Goes into the release, as `beams` does. */
+      noRepeatNgram: z.int().min(0).max(1024).default(0),
     })
     .prefault({}),
 });
@@ -284,3 +287,15 @@ export function trainingPreset(
     .map(readConfigFile)
     .reduce(mergeConfigs, {});
 }
+
+/** What a release is decoded with where a request says nothing, and is judged with. */
+export const decodingOf = (
+  { evaluation: { beams, noRepeatNgram } }: TrainingConfig,
+  maxTokens: number,
+): DecodingOptions =>
+  parseDecodingOptions({
+    strategy: beams > 1 ? 'beam' : 'greedy',
+    beams,
+    noRepeatNgram,
+    maxTokens,
+  });

@@ -2,11 +2,11 @@ import { randomUUID } from 'node:crypto';
 import { readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { variantParameters } from '../../lib/models/variants.ts';
-import { parseDecodingOptions } from '../../lib/runtime/decode/options.ts';
 import { writeRelease } from '../../lib/weights/release/write.ts';
 import { openStore } from '../../lib/weights/store/open.ts';
 import type { Tensor } from '../../lib/graph/types.ts';
 import packageJson from '../../package.json' with { type: 'json' };
+import { decodingOf } from './config.ts';
 import { tokenizerFiles } from './data/texts.ts';
 import { writing } from './data/disk.ts';
 import type { Tables } from './evaluation/tables.ts';
@@ -53,11 +53,7 @@ async function write(folder: string, { run, context, trained, tables, command }:
     preprocessing: { ...config.preprocessing, height: preset.imageSize, width: preset.imageSize },
     labels: trained.calibration,
     outOfDistribution: trained.distribution,
-    decoding: parseDecodingOptions({
-      strategy: config.evaluation.beams > 1 ? 'beam' : 'greedy',
-      beams: config.evaluation.beams,
-      maxTokens: preset.maxReportTokens,
-    }),
+    decoding: decodingOf(config, preset.maxReportTokens),
     quantisation: 'none',
     provenance: {
       createdAt: run.createdAt,

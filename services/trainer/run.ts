@@ -7,6 +7,7 @@ import { inSpan } from '../../lib/telemetry/tracing.ts';
 import { loadPreset } from '../../lib/models/preset.ts';
 import { createBackend } from '../../lib/runtime/backend.ts';
 import { Checkpoints } from './checkpoint.ts';
+import { decodingOf } from './config.ts';
 import { openDataset } from './data/open.ts';
 import { type Prepared, prepareDataset } from './data/prepared.ts';
 import { loadTexts, makeTokenizers } from './data/texts.ts';
@@ -126,7 +127,7 @@ async function work(run: Run, options: ExecuteOptions, lease: Lease): Promise<st
 
 function judge(context: RunContext, trained: Trained): Promise<EvaluationResult> {
   const { config, prepared, reporter } = context;
-  const { split: wanted, studies, beams } = config.evaluation;
+  const { split: wanted, studies } = config.evaluation;
   return evaluate({
     ...context,
     folder: trained.models,
@@ -134,7 +135,7 @@ function judge(context: RunContext, trained: Trained): Promise<EvaluationResult>
     calibration: trained.calibration,
     split: prepared.splits[wanted].length > 0 ? wanted : 'validate',
     studies,
-    beams,
+    decoding: decodingOf(config, context.preset.maxReportTokens),
     samples: 1000,
     onProgress: (what, done, total) => reporter.progress(simple(`evaluate: ${what}`, done, total)),
   });

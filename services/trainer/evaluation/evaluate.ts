@@ -2,6 +2,7 @@ import { join } from 'node:path';
 import type { SplitName } from '../../../lib/data/dataset.ts';
 import { DomainError } from '../../../lib/errors.ts';
 import type { Preset } from '../../../lib/models/preset.ts';
+import type { DecodingOptions } from '../../../lib/runtime/decode/options.ts';
 import type { Backend } from '../../../lib/runtime/backend.ts';
 import type { ReleaseLabels } from '../../../lib/weights/release/manifest.ts';
 import type { TrainingConfig } from '../config.ts';
@@ -31,7 +32,7 @@ export interface EvaluateOptions {
   readonly split: SplitName;
   /** At most so many studies. */
   readonly studies: number;
-  readonly beams: number;
+  readonly decoding: DecodingOptions;
   /** Resamples of the bootstrap. */
   readonly samples: number;
   readonly signal?: AbortSignal;

@@ -78,7 +78,7 @@ export async function withStudies<T>(
     texts: loadTexts(folder, config, manifest.preset),
     split: options.split ?? config.evaluation.split,
     studies: options.studies ?? config.evaluation.studies,
-    beams: manifest.decoding.strategy === 'beam' ? manifest.decoding.beams : 1,
+    decoding: manifest.decoding,
     samples: options.samples ?? 1000,
     ...(signal && { signal }),
     ...(onProgress && { onProgress }),

@@ -3,7 +3,7 @@ import type { Preset } from '../../../lib/models/preset.ts';
 import { type VariantName, isLabelVariant } from '../../../lib/models/variants.ts';
 import type { Backend } from '../../../lib/runtime/backend.ts';
 import { createGenerator } from '../../../lib/runtime/decode/generator.ts';
-import { parseDecodingOptions } from '../../../lib/runtime/decode/options.ts';
+import { type DecodingOptions, rowsOf } from '../../../lib/runtime/decode/options.ts';
 import { type Evaluation, evaluateReports } from '../../../lib/text/metrics/evaluate.ts';
 import type { LabelState } from '../../../lib/text/labels/observations.ts';
 import { labelsOf, reportOf, type Texts } from '../data/texts.ts';
@@ -26,7 +26,7 @@ export interface WriteOptions {
   readonly preset: Preset;
   readonly texts: Texts;
   readonly indication: 'none' | 'given';
-  readonly beams: number;
+  readonly decoding: DecodingOptions;
   readonly signal?: AbortSignal;
   readonly onProgress?: (done: number, total: number) => void;
 }
@@ -43,20 +43,15 @@ export async function writeReports(
   subjects: readonly Subject[],
   options: WriteOptions,
 ): Promise<string[]> {
-  const { backend, folder, preset, texts, variant, beams, signal, onProgress } = options;
+  const { backend, folder, preset, texts, variant, decoding, signal, onProgress } = options;
   const rows = 16;
   const queueLimit = Math.max(1, subjects.length);
   const generator = await createGenerator({
     backend,
     folder,
     preset,
-    maxRows: Math.max(rows, beams),
+    maxRows: Math.max(rows, rowsOf(decoding)),
     queueLimit,
-  });
-  const decoding = parseDecodingOptions({
-    strategy: beams > 1 ? 'beam' : 'greedy',
-    beams,
-    maxTokens: preset.maxReportTokens,
   });
   let done = 0;
   try {

@@ -10,6 +10,7 @@ import { emitModel } from '../../../lib/onnx/emit.ts';
 import type { Session } from '../../../lib/runtime/backend.ts';
 import { observations } from '../../../lib/text/labels/observations.ts';
 import type { OutOfDistribution, ReleaseLabels } from '../../../lib/weights/release/manifest.ts';
+import { decodingOf } from '../config.ts';
 import type { Checkpoint } from '../checkpoint.ts';
 import type { PreparedStudy } from '../data/prepared.ts';
 import { decideLabels, fitDistribution, fitLabels } from './calibrate.ts';
@@ -227,7 +228,10 @@ async function generate(context: RunContext, parameters: Parameters): Promise<Ge
     folder: models,
     variant: config.variant,
     indication: config.indication,
-    beams: 1,
+    decoding: decodingOf(
+      { ...config, evaluation: { ...config.evaluation, beams: 1 } },
+      preset.maxReportTokens,
+    ),
     signal,
   });
   await rm(models, { recursive: true, force: true });
