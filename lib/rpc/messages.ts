@@ -66,7 +66,7 @@ export interface Tensor {
 export interface StageTiming {
   /**
    * `queue`, `decode`, `preprocess`, `inference`, `prefill`, `first_token`, `generate`; the gateway
-   * adds `vision`, `labeler` and `generator`, each with its hop.
+   * adds `vision`, `labeler` and `generator`, each with its hop, and calls their own `vision.queue`.
    */
   readonly stage: string;
   /** When it began, in milliseconds after the service that reports it got the request; at least 0. */

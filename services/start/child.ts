@@ -21,6 +21,12 @@ const backoffMs = 200;
 /** Lines kept to say why a child died. */
 const keptLines = 5;
 
+/** They end with us, should we end in disorder. */
+const living = new Set<ChildProcess>();
+process.once('exit', () => {
+  for (const child of living) child.kill();
+});
+
 /** One service as a child process, started again when it dies. */
 export class Child {
   readonly name: string;
@@ -36,8 +42,6 @@ export class Child {
   constructor(spec: ChildSpec) {
     this.name = spec.name;
     this.#spec = spec;
-    // Should we end in disorder.
-    process.once('exit', () => this.#process?.kill());
     this.#start();
   }
 
@@ -70,6 +74,7 @@ export class Child {
       detached: true,
     });
     this.#process = child;
+    living.add(child);
     this.#lines.length = 0;
     for (const stream of [child.stdout, child.stderr]) {
       createInterface({ input: stream }).on('line', (line) => {
@@ -82,6 +87,7 @@ export class Child {
     this.#ended = new Promise((resolve) => {
       // After its streams have ended, so that its last words are known.
       child.once('close', (code, signal) => {
+        living.delete(child);
         this.#died(signal ?? `exit code ${code}`);
         resolve(code);
       });
