@@ -32,7 +32,7 @@ export interface ImageInfo {
 }
 
 /** Features of one picture, as the vision service packs them. */
-export interface Embedding<Tensor, Info extends ImageInfo> {
+interface Embedding<Tensor, Info extends ImageInfo> {
   readonly tokens: Tensor;
   readonly imageTokens: number;
   readonly pooled: Tensor;
@@ -48,7 +48,7 @@ export interface Label {
   readonly state: LabelState;
 }
 
-export interface Prompt<Tensor, Decoding> {
+interface Prompt<Tensor, Decoding> {
   readonly tokens: Tensor;
   /** Labels or indication. */
   readonly text: string;

@@ -26,7 +26,7 @@ export interface Terms {
   readonly stream: boolean;
 }
 
-export type ModelStages = Stages<Tensor, DecodingOptions | null, Seen>;
+type ModelStages = Stages<Tensor, DecodingOptions | null, Seen>;
 
 export interface GatewayParts {
   readonly telemetry: Telemetry;

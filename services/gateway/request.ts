@@ -19,7 +19,7 @@ export interface Ask extends Study<DecodingOptions | null> {
   readonly priority: Hop['priority'];
 }
 
-export const limits = {
+const limits = {
   images: 8,
   /** Of one picture, in bytes. */
   imageBytes: 64 * 1024 * 1024,

@@ -6,7 +6,7 @@ export interface Outcome {
   readonly text: string;
 }
 
-export type Comparison = 'same' | 'text_differs' | 'labels_differ' | 'failed' | 'shed';
+type Comparison = 'same' | 'text_differs' | 'labels_differ' | 'failed' | 'shed';
 
 export interface ShadowOptions {
   /** Share of requests that are copied, 0 to 1. */

@@ -9,7 +9,7 @@ import { trainUnigram, trainWordPiece } from '../../lib/text/tokenizer.ts';
 import type { Manifest } from '../../lib/weights/release/manifest.ts';
 import { writeRelease } from '../../lib/weights/release/write.ts';
 
-export const demo = loadPreset('demo');
+const demo = loadPreset('demo');
 
 const corpus = Array.from({ length: 60 }, (_, index) => {
   const { report } = planStudy({ seed: 5, size: 32 }, index);
