@@ -2,7 +2,15 @@ import test from 'ava';
 import { o } from '../lib/graph/build.ts';
 import { batchNormTraining, dropout, linear } from '../lib/graph/functions.ts';
 import { meanSquaredError } from '../lib/graph/losses.ts';
-import { adamw } from '../lib/graph/optimizer.ts';
+import {
+  addDecayedWeights,
+  adamw,
+  chain,
+  clipByGlobalNorm,
+  type GradientTransform,
+  scaleByAdam,
+  scaleBySchedule,
+} from '../lib/graph/optimizer.ts';
 import {
   type TrainingProgram,
   type TrainingProgramOptions,
@@ -306,6 +314,40 @@ test('dropout keeps its share, scales what it keeps, and depends on its key only
   t.deepEqual([...new Set(first.map((value) => value.toFixed(4)))].sort(), ['0.0000', '1.3333']);
   const kept = first.filter((value) => value > 0).length / first.length;
   t.true(Math.abs(kept - 0.75) < 0.015, `kept ${kept}`);
+});
+
+/** The state after two steps with an optimiser, and how far the first step moved the parameters. */
+async function trained(optimizer: GradientTransform): Promise<{ state: State; moved: number }> {
+  const program = trainingProgram(perceptron({ optimizer }));
+  const before = initialState(program);
+  const step = async (state: State): Promise<State> =>
+    stateAfter(program, await runGraph(program.graph, { ...controls(1), ...data(1), ...state }));
+  const once = await step(before);
+  let square = 0;
+  for (const name of Object.keys(weights)) {
+    const was = numbers(before[name]);
+    for (const [i, value] of numbers(once[name]).entries()) square += (value - (was[i] ?? 0)) ** 2;
+  }
+  return { state: await step(once), moved: Math.sqrt(square) };
+}
+
+test('adamw is its transforms in a chain, and others make other optimisers', async (t) => {
+  const rate = () => constantSchedule(1e-2);
+  const whole = await trained(
+    adamw({ learningRate: rate, weightDecay: () => 0.01, maxNorm: 1e-3 }),
+  );
+  const parts = await trained(
+    chain(
+      clipByGlobalNorm(1e-3),
+      scaleByAdam(),
+      addDecayedWeights(() => 0.01),
+      scaleBySchedule(rate),
+    ),
+  );
+  t.deepEqual(parts.state, whole.state);
+  // Clipped gradient descent moves by rate times norm, whatever the gradient.
+  const { moved } = await trained(chain(clipByGlobalNorm(1e-3), scaleBySchedule(rate)));
+  t.true(Math.abs(moved / 1e-5 - 1) < 0.01, `moved ${moved}`);
 });
 
 test('muon moves matrices by near-orthogonal steps, and adam the rest', async (t) => {

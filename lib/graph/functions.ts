@@ -69,7 +69,7 @@ export const deriveKey = (key: Value, use: Value | number): Value =>
   mix(o.Add(mix(o.Add(key, 0x9e3779b9)), typeof use === 'number' ? scalar(use, 'uint32') : use));
 
 /** Uniform uint32 bits for each of `size` positions: a counter-based generator (Salmon et al. 2011). */
-export function randomBits(key: Value, count: Value | number, size: Dim): Value {
+function randomBits(key: Value, count: Value | number, size: Dim): Value {
   const end = typeof count === 'number' ? scalar(count, 'int32') : o.Cast(count, 'int32');
   const index = o.Cast(o.Range(scalar(0, 'int32'), end, size), 'uint32');
   return mix(o.Add(o.Mul(index, 0x9e3779b9), key));

@@ -12,7 +12,7 @@ export interface CarriedTensor {
   readonly initial?: number;
 }
 
-export interface UpdateContext {
+interface UpdateContext {
   /** The parameters, in the order of the updates. */
   readonly parameters: readonly Value[];
   /** Optimiser steps done before this one, float32 scalar. */
@@ -36,7 +36,7 @@ export interface GradientTransform {
 }
 
 /** Answers for a parameter by its name; parameter groups are functions of the name. */
-export type PerParameter<T> = (name: string) => T;
+type PerParameter<T> = (name: string) => T;
 
 export function nameOf(parameter: Value): string {
   if (parameter.source.kind !== 'parameter') throw new GraphError('expected a parameter');

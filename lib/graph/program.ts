@@ -7,7 +7,7 @@ import { mixedPrecision } from './precision.ts';
 import { type Graph, GraphError, type Type, type Value, input, scalar } from './value.ts';
 
 /** What one micro-batch computes. */
-export interface ForwardResult {
+interface ForwardResult {
   /** Float scalar: the mean over the micro-batch. */
   readonly loss: Value;
   /** The scalars that `TrainingProgramOptions.metrics` names. */
@@ -16,7 +16,7 @@ export interface ForwardResult {
   readonly buffers?: ReadonlyMap<Value, Value>;
 }
 
-export interface LossScaleOptions {
+interface LossScaleOptions {
   readonly initial: number;
   /** Steps without a non-finite gradient after which the scale doubles. */
   readonly growthInterval: number;

@@ -63,7 +63,7 @@ export function zip(files: Readonly<Record<string, string>>): Buffer {
   return Buffer.concat([...locals, directory, end]);
 }
 
-export interface MimicFilm {
+interface MimicFilm {
   readonly dicom: string;
   readonly view: string;
 }

@@ -3,7 +3,7 @@ import type { Builder } from '../build.ts';
 import { type Shape, printShape } from '../dim.ts';
 import { GraphError, type Type, type Value } from '../value.ts';
 
-export interface VjpContext<K extends OpName> {
+interface VjpContext<K extends OpName> {
   /** The builder, handed in so that rules and builder need no import cycle. */
   readonly o: Builder;
   readonly attributes: OpAttributes[K];
