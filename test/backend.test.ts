@@ -3,7 +3,6 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { monitorEventLoopDelay, performance } from 'node:perf_hooks';
-import { setImmediate } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import type { Worker } from 'node:worker_threads';
 import test, { type ExecutionContext } from 'ava';
@@ -330,12 +329,11 @@ test.serial(
     const { kept } = await session.run(pair(), { keep: ['sum'] });
     const { sum } = kept;
     if (!sum || !worker) throw new Error('nothing kept');
-    const slow = await backend.load(slowModel(256, 100));
-    const running = slow.run(slowFeed(256));
+    // Before the run's own message, so that the worker dies with the run ahead of it.
+    worker.postMessage(null, []);
+    const running = session.run(pair());
     const orphan = session.run({ ...pair(), x: sum });
     const waiting = session.run(pair(), { fetch: ['sum'] });
-    await setImmediate();
-    worker.postMessage(null, []);
     const [, , { fetched }] = await Promise.all([
       refused(t, running, 'UNAVAILABLE', /worker of radscribe-cpu died/),
       refused(t, orphan, 'FAILED_PRECONDITION', /feeds\.x: .*lost when its worker died/),

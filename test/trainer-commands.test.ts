@@ -130,5 +130,5 @@ test('a run that trains is cancelled from elsewhere', async (t) => {
   t.regex(said, /cancelled/);
   t.is(database.get(id).state, 'cancelled');
   const again = await place.start('train', '--resume', id).ended;
-  t.regex(again.err, /has cancelled; there is nothing to resume/);
+  t.regex(again.err, /is cancelled; there is nothing to resume/);
 });
