@@ -10,7 +10,7 @@ import type { GenerateReportResponse } from '../lib/rpc/messages.ts';
 import { createBackend } from '../lib/runtime/backend.ts';
 import { openStore } from '../lib/weights/store/open.ts';
 import type { Manifest } from '../lib/weights/release/manifest.ts';
-import { serviceNames } from '../services/start/cluster.ts';
+import { serviceNames } from '../services/gateway/start/cluster.ts';
 import { Cleanup, startChain } from '../test/support/cluster.ts';
 import { writeRandomRelease } from '../test/support/release.ts';
 import { matMulCeiling } from './support/ceiling.ts';

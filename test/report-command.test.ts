@@ -8,7 +8,7 @@ import { openStore } from '../lib/weights/store/open.ts';
 import { writeRandomRelease } from './support/release.ts';
 import { startGateway, startStages } from './support/stages.ts';
 
-const sample = fileURLToPath(new URL('../services/start/sample.png', import.meta.url));
+const sample = fileURLToPath(new URL('../services/gateway/start/sample.png', import.meta.url));
 
 function run(script: string, args: readonly string[]) {
   const path = fileURLToPath(new URL(`../${script}`, import.meta.url));

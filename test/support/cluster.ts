@@ -9,7 +9,7 @@ import { openChannel } from '../../lib/rpc/channel.ts';
 import { reportService } from '../../lib/rpc/services.ts';
 import { createTelemetry } from '../../lib/telemetry/telemetry.ts';
 import { openStore } from '../../lib/weights/store/open.ts';
-import { Cluster, type ServiceName, serviceNames } from '../../services/start/cluster.ts';
+import { Cluster, type ServiceName, serviceNames } from '../../services/gateway/start/cluster.ts';
 import { attributes } from '../fixtures/image/picture.ts';
 import { dicomFile } from '../fixtures/image/dicom-file.ts';
 import { writeRandomRelease } from './release.ts';

@@ -1,13 +1,13 @@
 import { readFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
-import { fileError } from '../../lib/data/files.ts';
-import { DomainError } from '../../lib/errors.ts';
-import { openChannel } from '../../lib/rpc/channel.ts';
-import type { GenerateReportResponse } from '../../lib/rpc/messages.ts';
-import { reportService } from '../../lib/rpc/services.ts';
-import { portError } from '../../lib/telemetry/http.ts';
-import { createTelemetry } from '../../lib/telemetry/telemetry.ts';
-import { openStore } from '../../lib/weights/store/open.ts';
+import { fileError } from '../../../lib/data/files.ts';
+import { DomainError } from '../../../lib/errors.ts';
+import { openChannel } from '../../../lib/rpc/channel.ts';
+import type { GenerateReportResponse } from '../../../lib/rpc/messages.ts';
+import { reportService } from '../../../lib/rpc/services.ts';
+import { portError } from '../../../lib/telemetry/http.ts';
+import { createTelemetry } from '../../../lib/telemetry/telemetry.ts';
+import { openStore } from '../../../lib/weights/store/open.ts';
 import { Cluster, type ClusterOptions, serviceNames } from './cluster.ts';
 import { printReport } from './print.ts';
 

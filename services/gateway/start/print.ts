@@ -1,4 +1,4 @@
-import type { GenerateReportResponse, Label, StageTiming } from '../../lib/rpc/messages.ts';
+import type { GenerateReportResponse, Label, StageTiming } from '../../../lib/rpc/messages.ts';
 
 const width = 88;
 const labelCells = 24;

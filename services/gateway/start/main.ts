@@ -1,6 +1,6 @@
 import { fileURLToPath } from 'node:url';
 import { Command, InvalidArgumentError } from 'commander';
-import { DomainError } from '../../lib/errors.ts';
+import { DomainError } from '../../../lib/errors.ts';
 import { startCluster } from './start.ts';
 
 const here = (path: string): string => fileURLToPath(new URL(path, import.meta.url));
@@ -27,7 +27,7 @@ const program = new Command('npm start --')
   .description('Start the whole cluster on this machine and write a first report.')
   .option('--once', 'end after the report')
   .option('--image <file>', 'the radiograph to send', here('sample.png'))
-  .option('--store <place>', 'the release store', here('../../releases'))
+  .option('--store <place>', 'the release store', here('../../../releases'))
   .option('--channels <names>', 'channels to serve, separated by commas', list, ['stable'])
   .option('--port <n>', 'gRPC port of the gateway; the models take the next three', port, 50_051)
   .option('--metrics-port <n>', 'metrics port of the gateway; the models likewise', port, 9464)

@@ -66,7 +66,7 @@ export class Child {
 
   #start(): void {
     const { name, env } = this.#spec;
-    const main = fileURLToPath(new URL(`../${name}/main.ts`, import.meta.url));
+    const main = fileURLToPath(new URL(`../../${name}/main.ts`, import.meta.url));
     // In a process group of its own: Ctrl-C is for us, who end the services in order.
     const child = spawn(process.execPath, [main], {
       env,
