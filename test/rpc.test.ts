@@ -86,6 +86,25 @@ test('a call is answered, counted at both ends, and is one trace', async (t) => 
   t.regex(await telemetry.metrics.registry.metrics(), /# \{trace_id="[0-9a-f]{32}"/);
 });
 
+test('a service that traces does so for a client that does not', async (t) => {
+  const { server: last, exporter: kept } = await serve(t, async () => ({}));
+  const silent = createTelemetry({ service: 'silent', logLevel: 'silent' });
+  const { client: onward } = connect(t, last.port, { telemetry: silent });
+  const { server } = await serve(t, () => onward.classify({}), { telemetry: silent });
+  // From nowhere, through a service that is silent as well: the last begins a trace.
+  await connect(t, server.port, { telemetry: silent }).client.classify({});
+  const [root] = kept.getFinishedSpans();
+  t.is(root?.parentSpanContext, undefined);
+  t.not(root, undefined);
+  // With a trace, the silent one in the middle passes it on.
+  const { client, exporter: spans } = connect(t, server.port);
+  await client.classify({});
+  const [, inner] = kept.getFinishedSpans();
+  const [outer] = spans.getFinishedSpans();
+  t.not(inner, undefined);
+  t.is(inner?.spanContext().traceId, outer?.spanContext().traceId);
+});
+
 test('a domain error comes back as it was thrown', async (t) => {
   const { server } = await serve(t, async () => {
     throw invalidArgument('TENSOR_INVALID', 'pooled', 'has no shape', {

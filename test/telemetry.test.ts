@@ -1,13 +1,13 @@
-import { context, trace } from '@opentelemetry/api';
+import { context, defaultTextMapGetter, defaultTextMapSetter, trace } from '@opentelemetry/api';
 import { InMemorySpanExporter } from '@opentelemetry/sdk-trace';
 import test from 'ava';
 import { DomainError } from '../lib/errors.ts';
 import { serveMetrics } from '../lib/telemetry/http.ts';
 import { createLogger } from '../lib/telemetry/logger.ts';
 import { createMetrics, metricTable, readGauge } from '../lib/telemetry/metrics.ts';
-import { createTelemetry } from '../lib/telemetry/telemetry.ts';
+import { type Telemetry, createTelemetry } from '../lib/telemetry/telemetry.ts';
 import { Timeline } from '../lib/telemetry/timeline.ts';
-import { inBatchSpan } from '../lib/telemetry/tracing.ts';
+import { extractContext, inBatchSpan } from '../lib/telemetry/tracing.ts';
 
 const traced = () => {
   const exporter = new InMemorySpanExporter();
@@ -90,6 +90,33 @@ test('where nothing is exported, traces have ids and are not recorded', (t) => {
   const span = tracer.startSpan('request');
   t.false(span.isRecording());
   t.regex(span.spanContext().traceId, /^[0-9a-f]{32}$/);
+});
+
+test('who records nothing sends no trace along, but passes on the one it was called with', (t) => {
+  const sent = (telemetry: Telemetry, received: Readonly<Record<string, string>>) => {
+    const parent = extractContext(received, defaultTextMapGetter);
+    const span = telemetry.tracer.startSpan('call', {}, parent);
+    const carrier: Record<string, string> = {};
+    context.with(trace.setSpan(parent, span), () =>
+      telemetry.injectContext(carrier, defaultTextMapSetter),
+    );
+    return carrier['traceparent'];
+  };
+  const silent = createTelemetry({ service: 'test', logLevel: 'silent' });
+  t.is(sent(silent, {}), undefined);
+  t.is(sent(silent, { traceparent: 'rubbish' }), undefined);
+  const traceId = '0af7651916cd43dd8448eb211c80319c';
+  for (const flags of ['00', '01']) {
+    const traceparent = `00-${traceId}-b7ad6b7169203331-${flags}`;
+    const passedOn = new RegExp(`^00-${traceId}-[0-9a-f]{16}-${flags}$`);
+    t.regex(sent(silent, { traceparent }) ?? '', passedOn);
+    t.regex(sent(traced().telemetry, { traceparent }) ?? '', passedOn);
+  }
+  // Of those who record, "not this one" is a decision for the whole trace.
+  const exporter = new InMemorySpanExporter();
+  const never = { service: 'test', logLevel: 'silent', exporter, sampleRatio: 0 } as const;
+  t.regex(sent(createTelemetry(never), {}) ?? '', /-00$/);
+  t.regex(sent(traced().telemetry, {}) ?? '', /-01$/);
 });
 
 test('the stages of a request are timed, counted and spans of its trace; a failed one says why', async (t) => {

@@ -8,7 +8,7 @@ import type {
 import { Metadata } from 'nice-grpc-common';
 import { DomainError } from '../errors.ts';
 import type { Telemetry } from '../telemetry/telemetry.ts';
-import { extractContext, failSpan, injectContext } from '../telemetry/tracing.ts';
+import { extractContext, failSpan } from '../telemetry/tracing.ts';
 import { domainErrorOf, statusName, statusOf } from './status.ts';
 
 const reader = {
@@ -95,7 +95,8 @@ export interface DeadlineOptions {
 }
 
 /** The other side of `observeServer`: errors come back as the DomainErrors they were. */
-export function observeClient({ tracer, metrics }: Telemetry): ClientMiddleware {
+export function observeClient(telemetry: Telemetry): ClientMiddleware {
+  const { tracer, metrics } = telemetry;
   return async function* observeClient(call, callOptions: CallOptions) {
     const names = nameOf(call.method.path);
     const attributes = { 'rpc.system': 'grpc', 'rpc.method': call.method.path.slice(1) };
@@ -106,7 +107,7 @@ export function observeClient({ tracer, metrics }: Telemetry): ClientMiddleware 
     let code = 'CANCELLED';
     try {
       const metadata = Metadata(callOptions.metadata);
-      context.with(active, () => injectContext(metadata, writer));
+      context.with(active, () => telemetry.injectContext(metadata, writer));
       const result = yield* within(active, call.next(call.request, { ...callOptions, metadata }));
       code = 'OK';
       return result;

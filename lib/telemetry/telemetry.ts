@@ -1,17 +1,13 @@
-import type { Tracer } from '@opentelemetry/api';
 import { type Logger, type LogLevel, createLogger } from './logger.ts';
 import { type Metrics, createMetrics } from './metrics.ts';
-import { type TracingOptions, createTracing } from './tracing.ts';
+import { type Tracing, type TracingOptions, createTracing } from './tracing.ts';
 
 /** How a service is watched: what it counts, says and traces. */
-export interface Telemetry {
+export interface Telemetry extends Tracing {
   /** e.g. `vision`. */
   readonly service: string;
   readonly metrics: Metrics;
   readonly logger: Logger;
-  readonly tracer: Tracer;
-  /** Sends the spans that are left. */
-  close(): Promise<void>;
 }
 
 export interface TelemetryOptions extends TracingOptions {
@@ -22,12 +18,10 @@ export interface TelemetryOptions extends TracingOptions {
 
 export function createTelemetry(options: TelemetryOptions): Telemetry {
   const { service, logLevel, processMetrics = false } = options;
-  const tracing = createTracing(options);
   return {
+    ...createTracing(options),
     service,
     metrics: createMetrics({ processMetrics }),
     logger: createLogger(service, logLevel),
-    tracer: tracing.tracer,
-    close: () => tracing.close(),
   };
 }

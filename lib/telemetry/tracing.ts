@@ -3,10 +3,12 @@ import {
   type Context,
   type Span,
   SpanStatusCode,
+  TraceFlags,
   type TextMapGetter,
   type TextMapSetter,
   type Tracer,
   context,
+  createContextKey,
   trace,
 } from '@opentelemetry/api';
 import { AsyncLocalStorageContextManager } from '@opentelemetry/context-async-hooks';
@@ -35,11 +37,18 @@ export interface TracingOptions {
 
 export interface Tracing {
   readonly tracer: Tracer;
+  /**
+   * Sends the current context along. Where nobody listens, "not recorded" is no decision about the
+   * trace, and would switch it off for all who are called: it is sent only if the caller said so.
+   */
+  injectContext<Carrier>(carrier: Carrier, setter: TextMapSetter<Carrier>): void;
   /** Sends what is left. */
   close(): Promise<void>;
 }
 
 const propagator = new W3CTraceContextPropagator();
+/** Set in the context of a call that came with a trace. */
+const called = createContextKey('radscribe: called with a trace');
 
 /** Spans follow async calls in the whole process; services in one process share that. */
 export function createTracing(options: TracingOptions): Tracing {
@@ -49,8 +58,9 @@ export function createTracing(options: TracingOptions): Tracing {
     ...(exporter === undefined ? [] : [new SimpleSpanProcessor({ exporter })]),
     ...(endpoint === undefined ? [] : [new BatchSpanProcessor({ exporter: otlp(endpoint) })]),
   ];
-  // Where nobody listens, trace ids are made for logs and passed on, and nothing is recorded.
-  const ratio = processors.length === 0 ? 0 : sampleRatio;
+  const isHeard = processors.length > 0;
+  // Where nobody listens, trace ids are made for logs, and nothing is recorded.
+  const ratio = isHeard ? sampleRatio : 0;
   const provider = new TracerProvider({
     resource: resourceFromAttributes({ 'service.name': service }),
     sampler: new ParentBasedSampler({ root: new TraceIdRatioBasedSampler(ratio) }),
@@ -58,6 +68,11 @@ export function createTracing(options: TracingOptions): Tracing {
   });
   return {
     tracer: provider.getTracer('radscribe'),
+    injectContext(carrier, setter) {
+      const active = context.active();
+      if (isHeard || isSampled(active) || active.getValue(called) === true)
+        propagator.inject(active, carrier, setter);
+    },
     close: () => provider.shutdown(),
   };
 }
@@ -65,15 +80,14 @@ export function createTracing(options: TracingOptions): Tracing {
 const otlp = (endpoint: string): SpanExporter =>
   new OTLPTraceExporter({ url: `${endpoint.replace(/\/$/, '')}/v1/traces` });
 
-/** The context that a caller sent along. */
-export const extractContext = <Carrier>(
-  carrier: Carrier,
-  getter: TextMapGetter<Carrier>,
-): Context => propagator.extract(ROOT_CONTEXT, carrier, getter);
+const isSampled = (active: Context): boolean =>
+  ((trace.getSpanContext(active)?.traceFlags ?? 0) & TraceFlags.SAMPLED) !== 0;
 
-/** Sends the current context along. */
-export const injectContext = <Carrier>(carrier: Carrier, setter: TextMapSetter<Carrier>): void =>
-  propagator.inject(context.active(), carrier, setter);
+/** The context that a caller sent along. */
+export function extractContext<Carrier>(carrier: Carrier, getter: TextMapGetter<Carrier>): Context {
+  const sent = propagator.extract(ROOT_CONTEXT, carrier, getter);
+  return trace.getSpanContext(sent) === undefined ? sent : sent.setValue(called, true);
+}
 
 /** Does the work on a batch in a span of its own, a trace apart that links to its members' requests. */
 export async function inBatchSpan<T>(
