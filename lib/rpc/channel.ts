@@ -1,5 +1,12 @@
 import { Channel } from '@grpc/grpc-js';
-import { type Client, Metadata, type ServiceDefinition, createClientFactory } from 'nice-grpc';
+import {
+  type Client,
+  ClientError,
+  Metadata,
+  type ServiceDefinition,
+  Status,
+  createClientFactory,
+} from 'nice-grpc';
 import type { CallOptions, ClientMiddleware } from 'nice-grpc-common';
 import { errorDetailsClientMiddleware } from 'nice-grpc-error-details';
 import { DomainError } from '../errors.ts';
@@ -16,7 +23,7 @@ export interface ChannelOptions {
   readonly timeoutMs?: number;
   /** Largest message taken and sent, in bytes. */
   readonly maxMessageBytes?: number;
-  /** Send a call again that was answered UNAVAILABLE; default true. */
+  /** Send a call again that was answered UNAVAILABLE, or whose connection was lost; default true. */
   readonly retries?: boolean;
 }
 
@@ -57,6 +64,7 @@ export function openChannel(address: string, options: ChannelOptions): RpcChanne
   // The last is called first.
   const factory = createClientFactory()
     .use(errorDetailsClientMiddleware)
+    .use(sendAgain(retries))
     .use(deadlineMiddleware(timeoutMs))
     .use(observeClient(telemetry));
   return {
@@ -84,6 +92,29 @@ const serviceConfig = (retries: boolean): object => ({
     retryThrottling: { maxTokens: 50, tokenRatio: 0.2 },
   }),
 });
+
+/**
+ * Asks once more where the connection was lost in the midst of an answer. grpc-js sends no call again of
+ * which it has seen the headers, and a server writes those, and the message, before the status: one that
+ * is killed in between would fail a unary call although nothing of its answer was given to the caller.
+ */
+const sendAgain = (retries: boolean): ClientMiddleware =>
+  async function* sendAgain(call, options) {
+    const once = !retries || call.requestStream || call.responseStream;
+    if (once) return yield* call.next(call.request, options);
+    let begun = false;
+    const onHeader = (header: Metadata): void => {
+      begun = true;
+      options.onHeader?.(header);
+    };
+    try {
+      return yield* call.next(call.request, { ...options, onHeader });
+    } catch (error) {
+      const lost = error instanceof ClientError && error.code === Status.UNAVAILABLE;
+      if (!begun || !lost) throw error;
+      return yield* call.next(call.request, options);
+    }
+  };
 
 /** Tells the server what is left of the time, and stops waiting when it is over. */
 const deadlineMiddleware = (timeoutMs: number): ClientMiddleware<DeadlineOptions> =>
