@@ -36,6 +36,8 @@ const program = new Command('npm start --')
 
 const stop = new AbortController();
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.once(signal, () => stop.abort());
+// Whoever read what is printed has gone, as `head` does: nobody is served any more.
+process.stdout.on('error', () => stop.abort());
 const { once = false, ...options } = program.opts<Options>();
 try {
   await startCluster({
