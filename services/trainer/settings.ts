@@ -1,4 +1,4 @@
-import { choice, type Config, integer, list, optional, text } from '../../lib/config.ts';
+import { choice, type Config, integer, list, optional, share, text } from '../../lib/config.ts';
 import { logLevels } from '../../lib/telemetry/logger.ts';
 import { standardGate } from './promote.ts';
 
@@ -42,7 +42,8 @@ export const settings = {
   tlsCert: optional('TLS_CERT', 'own certificate, PEM'),
   tlsKey: optional('TLS_KEY', 'its key, PEM'),
   tlsCa: optional('TLS_CA', 'who signs the other side, PEM'),
-  tracesEndpoint: optional('OTEL_EXPORTER_OTLP_ENDPOINT', 'OTLP collector; unset, no trace leaves'),
+  tracesEndpoint: optional('OTEL_EXPORTER_OTLP_ENDPOINT', 'OTLP over HTTP; unset, no trace leaves'),
+  tracesRatio: share('OTEL_TRACES_SAMPLER_ARG', 1, 'share of traces that begin here and are sent'),
 } as const;
 
 export type TrainerSettings = Config<typeof settings>;
