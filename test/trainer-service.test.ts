@@ -42,7 +42,11 @@ const idle: Executor = {
 test('a run is made, watched to its end, and its release promoted, judged and rolled back', async (t) => {
   const place = await mini(t);
   const { client, server } = await serve(t, place);
-  const request = { requestId: 'first', configJson: await configJson(place), channel: 'stable' };
+  const request = {
+    requestId: 'first',
+    configJson: await configJson(place, { precision: 'mixed' }),
+    channel: 'stable',
+  };
   const run = await client.createTrainingRun(request);
   t.regex(run.name, /^trainingRuns\/run-/);
   t.is((await client.createTrainingRun(request)).name, run.name, 'a retry makes no second run');
@@ -58,7 +62,9 @@ test('a run is made, watched to its end, and its release promoted, judged and ro
   t.is(done.state, 'TRAINING_RUN_STATE_SUCCEEDED');
   t.regex(done.release, /^releases\/rs-/);
   const metrics = await (await fetch(`http://127.0.0.1:${server.metricsPort}/metrics`)).text();
-  t.true(metrics.includes('radscribe_training_loss'));
+  for (const name of ['loss', 'step', 'loss_scale']) {
+    t.regex(metrics, new RegExp(`^radscribe_training_${name}\\{run_stage="\\w+"\\} [1-9.]`, 'm'));
+  }
 
   const { releases } = await client.listReleases({});
   t.deepEqual(

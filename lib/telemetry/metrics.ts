@@ -125,6 +125,7 @@ export const metricTable = {
   trainingLossScale: training('loss_scale', 'Scale of the loss in mixed precision'),
   trainingStudiesPerSecond: training('studies_per_second', 'Studies a second'),
   trainingTokensPerSecond: training('tokens_per_second', 'Tokens a second'),
+  trainingCpuUtilization: training('cpu_utilization', 'Share of the processor time, 0 to 1,'),
   trainingEta: training('eta_seconds', 'Seconds that are left, by estimate,'),
   trainingStep: training('step', 'Optimiser steps so far'),
 };

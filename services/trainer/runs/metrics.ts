@@ -25,6 +25,7 @@ export function followMetrics(database: RunDatabase, metrics: Metrics): () => vo
     lossScale: metrics.trainingLossScale,
     studiesPerSecond: metrics.trainingStudiesPerSecond,
     tokensPerSecond: metrics.trainingTokensPerSecond,
+    cpuUtilization: metrics.trainingCpuUtilization,
     etaSeconds: metrics.trainingEta,
     step: metrics.trainingStep,
   } as const;

@@ -35,6 +35,8 @@ export interface StepResult {
   readonly gradientNorms: readonly number[];
   readonly finite: readonly boolean[];
   readonly accuracies: readonly number[];
+  /** After the last step; 1 where nothing is scaled. */
+  readonly lossScale: number;
 }
 
 /**
@@ -92,7 +94,7 @@ export class StageEngine {
       .filter((name) => !kept.includes(name));
     const result = await this.#training.run(
       { ...feeds, ...controls(steps, seed), ...this.#state },
-      { fetch, keep: kept, transfer: true },
+      { fetch: [...fetch, scaleName], keep: kept, transfer: true },
     );
     await this.#drop();
     this.#state = Object.fromEntries(
@@ -105,6 +107,7 @@ export class StageEngine {
       gradientNorms: numbers('gradientNorms'),
       finite: numbers('finite').map((value) => value === 1),
       accuracies: numbers('metrics.accuracy'),
+      lossScale: numbers(scaleName)[0] ?? 1,
     };
   }
 
@@ -150,6 +153,8 @@ export class StageEngine {
     for (const value of Object.values(this.#state)) if ('release' in value) await value.release();
   }
 }
+
+const scaleName = nextOf('lossScale');
 
 const controls = (steps: number, seed: number): Record<string, Tensor> => ({
   steps: { dtype: 'int64', shape: [], data: BigInt64Array.of(BigInt(steps)) },

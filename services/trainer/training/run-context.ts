@@ -31,6 +31,10 @@ export interface Progress {
   readonly gradientNorm: number | null;
   readonly studiesPerSecond: number;
   readonly tokensPerSecond: number;
+  /** Of mixed precision. */
+  readonly lossScale?: number;
+  /** Share of the machine's processor time that this process took, 0 to 1. */
+  readonly cpuUtilization?: number;
   /** Of the stage. */
   readonly etaSeconds: number | null;
 }

@@ -251,6 +251,7 @@ class StageRun {
       loss,
       learningRate: rate,
       gradientNorm: norm,
+      ...(context.config.precision === 'mixed' && { lossScale: result.lossScale }),
       ...speed,
     });
   }
