@@ -129,6 +129,8 @@ test.serial(
         }),
       );
       await answers(load, 10);
+      // As a rollout waits: longer than anyone takes to try a lost connection again (5 s at most).
+      await sleep(6000);
     }
     await load.stop();
     t.log(`${load.responses.length} answered while ${replicas.length} processes were restarted`);
