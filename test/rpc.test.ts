@@ -1,3 +1,4 @@
+import { connect as connectHttp2 } from 'node:http2';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { connect as connectTcp } from 'node:net';
 import { Client, credentials, status } from '@grpc/grpc-js';
@@ -5,6 +6,7 @@ import { InMemorySpanExporter } from '@opentelemetry/sdk-trace';
 import test, { type ExecutionContext } from 'ava';
 import { DomainError, invalidArgument } from '../lib/errors.ts';
 import { openChannel } from '../lib/rpc/channel.ts';
+import { flowControlWindow } from '../lib/rpc/limits.ts';
 import { type RpcServerOptions, bind, startServer } from '../lib/rpc/server.ts';
 import { labelerService, generatorService } from '../lib/rpc/services.ts';
 import { createTelemetry } from '../lib/telemetry/telemetry.ts';
@@ -164,6 +166,18 @@ test('an UNAVAILABLE answer is asked again, even of a message of 3 MB; others ar
   t.is(calls, 2);
   await t.throwsAsync(() => client.classify({ release: 'bad' }), { message: 'bad' });
   t.is(calls, 3);
+});
+
+test('a server lets a whole picture in without leave, on the connection and on its streams', async (t) => {
+  const { server } = await serve(t, async () => ({}));
+  const session = connectHttp2(`http://127.0.0.1:${server.port}`);
+  t.teardown(() => session.destroy());
+  const headers = { ':method': 'POST', ':path': '/radscribe.v1.LabelerService/Classify' };
+  const call = session.request({ ...headers, 'content-type': 'application/grpc', te: 'trailers' });
+  call.end(Buffer.alloc(5));
+  await new Promise((resolve) => call.resume().once('end', resolve));
+  t.is(session.remoteSettings.initialWindowSize, flowControlWindow);
+  t.true((session.state.remoteWindowSize ?? 0) > flowControlWindow / 2);
 });
 
 test('a cancelled call aborts its handler', async (t) => {

@@ -8,6 +8,7 @@ import {
 import { DomainError } from '../errors.ts';
 import type { LogLevel } from '../telemetry/logger.ts';
 import { type Telemetry, createTelemetry } from '../telemetry/telemetry.ts';
+import { growHeapBeforeCollecting } from './heap.ts';
 
 interface Common {
   readonly logLevel: LogLevel;
@@ -41,6 +42,7 @@ export async function runProgram<Table extends Settings>(
   }
   try {
     const config = readConfig(settings, env);
+    growHeapBeforeCollecting();
     const { logLevel, tracesEndpoint, tracesRatio } = config as unknown as Common;
     const telemetry = createTelemetry({
       service: name,

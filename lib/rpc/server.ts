@@ -13,13 +13,15 @@ import { ServerReflection, ServerReflectionService } from 'nice-grpc-server-refl
 import { portError } from '../telemetry/http.ts';
 import type { Telemetry } from '../telemetry/telemetry.ts';
 import { type DeadlineContext, deadlineInterceptor, deadlineMiddleware } from './deadline.ts';
-import { flowControlWindow, maxMessageBytes } from './limits.ts';
+import { openServerWindows } from './flow-control.ts';
+import { maxMessageBytes } from './limits.ts';
 import { observeServer } from './observe.ts';
 import { descriptorSet } from './services.ts';
 import { type TlsFiles, serverCredentials } from './tls.ts';
 
 // Whatever grpc-js has to say is also an error that we report ourselves.
 setLogVerbosity(logVerbosity.NONE);
+openServerWindows();
 
 /** What a handler gets beside the request. */
 export type Call = CallContext & DeadlineContext;
@@ -134,7 +136,6 @@ const serverOptions = (options: RpcServerOptions): Record<string, unknown> => {
     'grpc.max_connection_age_grace_ms': graceMs,
     'grpc.keepalive_time_ms': 30_000,
     'grpc.keepalive_timeout_ms': 10_000,
-    'grpc-node.flow_control_window': flowControlWindow,
   };
 };
 
