@@ -176,7 +176,13 @@ test.serial('every call is counted, by method and code', async (t) => {
     );
   const tokens = () =>
     readMetric(chain.ports.generator.metrics, 'radscribe_tokens_total{kind="generated"}');
+  const generations = (code: string): Promise<number> =>
+    readMetric(
+      page,
+      `rpc_client_call_duration_seconds_count{rpc_service="radscribe.v1.GeneratorService",rpc_method="Generate",rpc_grpc_status_code="${code}"}`,
+    );
   const [embedsBefore, tokensBefore] = [await embeds(), await tokens()];
+  const generated = { ok: await generations('OK'), left: await generations('CANCELLED') };
   const good = [{ data: picture.png }];
   for (const images of [good, good, [{ data: Buffer.from('nothing') }], []]) {
     await chain.client.generateReport({ images }).catch(() => {});
@@ -184,6 +190,8 @@ test.serial('every call is counted, by method and code', async (t) => {
   t.is(await counted('OK'), before.ok + 2);
   t.is(await counted('INVALID_ARGUMENT'), before.bad + 2);
   t.is(await embeds(), embedsBefore + 3);
+  t.is(await generations('OK'), generated.ok + 2);
+  t.is(await generations('CANCELLED'), generated.left);
   t.is((await tokens()) - tokensBefore, 24);
   t.is(await readMetric(page, 'radscribe_in_flight'), 0);
   for (const { metrics } of Object.values(chain.ports)) {

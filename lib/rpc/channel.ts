@@ -11,7 +11,7 @@ import type { CallOptions, ClientMiddleware } from 'nice-grpc-common';
 import { errorDetailsClientMiddleware } from 'nice-grpc-error-details';
 import { DomainError } from '../errors.ts';
 import type { Telemetry } from '../telemetry/telemetry.ts';
-import { timeoutHeader, timerMs } from './deadline.ts';
+import { limitTo, timeoutHeader } from './deadline.ts';
 import { flowControlWindow, maxMessageBytes, retryBuffer } from './limits.ts';
 import { type DeadlineOptions, observeClient } from './observe.ts';
 import { type TlsFiles, channelCredentials } from './tls.ts';
@@ -120,18 +120,13 @@ const sendAgain = (retries: boolean): ClientMiddleware =>
 const deadlineMiddleware = (timeoutMs: number): ClientMiddleware<DeadlineOptions> =>
   async function* deadlineMiddleware(call, callOptions: CallOptions & DeadlineOptions) {
     const { deadline = Date.now() + timeoutMs, signal, ...rest } = callOptions;
-    const over = new AbortController();
-    const timer = setTimeout(() => over.abort(), timerMs(deadline));
+    using limit = limitTo(deadline, signal);
     const metadata = Metadata(rest.metadata).set('grpc-timeout', timeoutHeader(deadline));
-    const signals = [over.signal, ...(signal === undefined ? [] : [signal])];
     try {
-      const options = { ...rest, metadata, signal: AbortSignal.any(signals) };
-      return yield* call.next(call.request, options);
+      return yield* call.next(call.request, { ...rest, metadata, signal: limit.signal });
     } catch (error) {
-      if (!over.signal.aborted || signal?.aborted === true) throw error;
+      if (!limit.signal.aborted || signal?.aborted === true) throw error;
       const message = `${call.method.path.slice(1)} was not answered in time`;
       throw new DomainError('DEADLINE_EXCEEDED', 'RPC_DEADLINE', message, { cause: error });
-    } finally {
-      clearTimeout(timer);
     }
   };

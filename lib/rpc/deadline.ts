@@ -33,19 +33,38 @@ export const deadlineMiddleware: ServerMiddleware<DeadlineContext> =
       return yield* call.next(call.request, { ...context, deadline: undefined });
     }
     const deadline = Number(value);
-    const over = new AbortController();
-    const late = new DomainError('DEADLINE_EXCEEDED', 'RPC_DEADLINE', 'the deadline has passed');
-    const timer = setTimeout(() => over.abort(late), timerMs(deadline));
-    try {
-      const signal = AbortSignal.any([context.signal, over.signal]);
-      return yield* call.next(call.request, { ...context, signal, deadline });
-    } finally {
-      clearTimeout(timer);
-    }
+    using limit = limitTo(deadline, context.signal);
+    return yield* call.next(call.request, { ...context, signal: limit.signal, deadline });
   };
 
+interface Limit extends Disposable {
+  readonly signal: AbortSignal;
+}
+
+/**
+ * A signal that fires at a deadline, with DEADLINE_EXCEEDED as its reason, or when `other` does.
+ * AbortSignal.any leaves what it follows to the garbage collector, and takes a tenth of a whole call.
+ */
+export function limitTo(deadline: number, other: AbortSignal | undefined): Limit {
+  const controller = new AbortController();
+  const follow = (): void => controller.abort(other?.reason);
+  if (other?.aborted === true) follow();
+  other?.addEventListener('abort', follow);
+  const timer = setTimeout(() => {
+    const message = 'the deadline has passed';
+    controller.abort(new DomainError('DEADLINE_EXCEEDED', 'RPC_DEADLINE', message));
+  }, timerMs(deadline));
+  return {
+    signal: controller.signal,
+    [Symbol.dispose]() {
+      clearTimeout(timer);
+      other?.removeEventListener('abort', follow);
+    },
+  };
+}
+
 /** For a timer that fires at a deadline: no timer takes more than 24 days. */
-export const timerMs = (deadline: number): number =>
+const timerMs = (deadline: number): number =>
   Math.min(2 ** 31 - 1, Math.max(0, deadline - Date.now()));
 
 /** The value of the `grpc-timeout` header: what is left until a deadline, at least a millisecond. */

@@ -69,18 +69,28 @@ export function rpcStages(
   };
 }
 
+/**
+ * The result comes last, when the call has ended: who left at it would cancel every call. What happens to
+ * the connection after the result loses nothing.
+ */
 async function* pieces(
   generator: Callers['generator'],
   request: Parameters<Callers['generator']['generate']>[0],
   hop: Hop,
   deadline: number | undefined,
 ): AsyncGenerator<Piece> {
-  for await (const response of generator.generate(request, { signal: hop.signal, deadline })) {
-    checkRelease('generator', response, hop);
-    const { delta, result } = response;
-    if (delta !== undefined) yield { kind: 'text', ...delta };
-    if (result !== undefined) yield { kind: 'end', generation: generationOf(result) };
+  let generation: Generation | undefined;
+  try {
+    for await (const response of generator.generate(request, { signal: hop.signal, deadline })) {
+      checkRelease('generator', response, hop);
+      const { delta, result } = response;
+      if (delta !== undefined) yield { kind: 'text', ...delta };
+      if (result !== undefined) generation = generationOf(result);
+    }
+  } catch (error) {
+    if (generation === undefined) throw error;
   }
+  if (generation !== undefined) yield { kind: 'end', generation };
 }
 
 const seenOf = ({ view, ...image }: ImageInfo): Seen => ({ ...image, view: viewOf(view) });
