@@ -7,6 +7,7 @@ import sharp from 'sharp';
 import { encodePng, planStudy, renderStudy } from '../lib/data/phantom/study.ts';
 import { countFlops } from '../lib/models/counts.ts';
 import type { GenerateReportResponse } from '../lib/rpc/messages.ts';
+import { growHeapBeforeCollecting } from '../lib/rpc/heap.ts';
 import { createBackend } from '../lib/runtime/backend.ts';
 import { openStore } from '../lib/weights/store/open.ts';
 import type { Manifest } from '../lib/weights/release/manifest.ts';
@@ -14,6 +15,7 @@ import { serviceNames } from '../services/gateway/start/cluster.ts';
 import { Cleanup, startChain } from '../test/support/cluster.ts';
 import { writeRandomRelease } from '../test/support/release.ts';
 import { matMulCeiling } from './support/ceiling.ts';
+import { openDirect } from './support/direct.ts';
 import { loadInProcess } from './support/in-process.ts';
 import { percentile, underLoad } from './support/load.ts';
 import { median, print, timed } from './support/measure.ts';
@@ -47,6 +49,8 @@ export async function run(args: string[]): Promise<void> {
       channel: { type: 'string', default: 'stable' },
     },
   });
+  // As the services do, so that the garbage of the caller is not taken for theirs.
+  growHeapBeforeCollecting();
   const cleanup = new Cleanup();
   try {
     const { url, release } = await chooseRelease(cleanup, values.store, values.channel);
@@ -118,10 +122,11 @@ const ms = (value: number): string => value.toFixed(1).padStart(8);
 /** Latency and throughput of the chain beside those of the models alone, and where the rest goes. */
 async function compare(
   setting: Setting,
-  { client }: Chain,
+  chain: Chain,
   name: string,
   picture: Buffer,
 ): Promise<void> {
+  const { client } = chain;
   const { manifest, store, durationMs } = setting;
   const models = await loadInProcess(await openStore(store).open(manifest.id), threads, maxBatch);
   const images = [{ data: picture }];
@@ -129,8 +134,6 @@ async function compare(
   print(
     'in flight |  chain p50      p95      p99 ms    per s | models alone p50      p99 ms    per s',
   );
-  const alone: number[] = [];
-  const whole: (readonly [number, GenerateReportResponse])[] = [];
   for (const inFlight of levels) {
     const chained = await underLoad(inFlight, durationMs, () => client.generateReport({ images }));
     const direct = await underLoad(inFlight, durationMs, () => models.report(picture));
@@ -143,43 +146,66 @@ async function compare(
       `${`${inFlight}`.padStart(9)} |   ${p50} ${p95} ${p99} ${ms(chained.perSecond)} |      ${d50} ${d99} ${ms(direct.perSecond)}${failed}`,
     );
   }
-  // In turn, so that a machine whose speed drifts disturbs both alike.
-  for (const endMs = performance.now() + 2 * durationMs; performance.now() < endMs;) {
-    alone.push(await timed(() => models.report(picture)));
-    const askedMs = performance.now();
-    const response = await client.generateReport({ images });
-    whole.push([performance.now() - askedMs, response]);
-  }
   await models.dispose();
-  costs(alone, whole);
+  await costs(setting, chain, picture);
 }
 
-/** What is not the models', at one in flight: the gateway's share, and the hop of each service. */
-function costs(
-  alone: readonly number[],
-  whole: readonly (readonly [number, GenerateReportResponse])[],
-): void {
-  const total = median(whole.map(([tookMs]) => tookMs));
-  const share = (value: number): string =>
-    `${value.toFixed(2).padStart(7)} ms ${((100 * value) / total).toFixed(1).padStart(5)} %`;
+/**
+ * What is not the models', at one in flight: what the gateway adds, against the same chain called by the
+ * caller itself, in turn, so that a machine whose speed drifts disturbs both alike; and the hops.
+ */
+async function costs(setting: Setting, chain: Chain, picture: Buffer): Promise<void> {
+  const direct = openDirect(chain.ports, setting.manifest);
+  const whole: Asked[] = [];
+  const itself: Asked[] = [];
+  for (const endMs = performance.now() + 4 * setting.durationMs; performance.now() < endMs;) {
+    whole.push(await asked(() => chain.client.generateReport({ images: [{ data: picture }] })));
+    itself.push(await asked(() => direct.report(picture)));
+  }
+  direct.close();
+  const total = median(itself.map(({ tookMs }) => tookMs));
+  const percent = (value: number): string => `${((100 * value) / total).toFixed(1)} %`;
+  const through = median(whole.map(({ tookMs }) => tookMs));
   print(
-    `one in flight, in turn: chain ${total.toFixed(1)} ms, models alone ${median(alone).toFixed(1)} ms`,
+    `one in flight, in turn: chain ${through.toFixed(1)} ms, without the gateway ${total.toFixed(1)} ms`,
   );
-  const own = whole
-    .map(([tookMs, { timings }]) =>
-      timings
-        .filter(({ stage }) => !stage.includes('.'))
-        .reduce((left, { durationMs }) => left - durationMs, tookMs),
-    )
-    .sort((a, b) => a - b);
+  const [p50, p99] = [0.5, 0.99].map((share) => spread(whole.map(ownMs), share));
+  const base = spread(itself.map(ownMs), 0.5);
   print(
-    `  gateway and its client    ${share(percentile(own, 0.5))}, p99 ${share(percentile(own, 0.99))}`,
+    `  gateway and hop to it  p50 ${p50!.toFixed(2)} ms ${percent(p50!)}, p99 ${p99!.toFixed(2)} ms`,
   );
+  print(`  the caller itself      p50 ${base.toFixed(2)} ms`);
   for (const service of ['vision', 'labeler', 'generator']) {
-    const hops = whole.map(([, { timings }]) => hopMs(timings, service)).sort((a, b) => a - b);
-    print(`  hop to ${service.padEnd(18)} ${share(percentile(hops, 0.5))}`);
+    const value = spread(
+      whole.map(({ timings }) => hopMs(timings, service)),
+      0.5,
+    );
+    print(`  hop to ${service.padEnd(15)} p50 ${value.toFixed(2)} ms ${percent(value)}`);
   }
 }
+
+interface Asked {
+  readonly tookMs: number;
+  readonly timings: GenerateReportResponse['timings'];
+}
+
+async function asked(ask: () => Promise<Pick<Asked, 'timings'>>): Promise<Asked> {
+  const startMs = performance.now();
+  const { timings } = await ask();
+  return { tookMs: performance.now() - startMs, timings };
+}
+
+/** What an answer took beside its calls of model services. */
+const ownMs = ({ tookMs, timings }: Asked): number =>
+  timings
+    .filter(({ stage }) => !stage.includes('.'))
+    .reduce((left, { durationMs }) => left - durationMs, tookMs);
+
+const spread = (values: readonly number[], share: number): number =>
+  percentile(
+    values.toSorted((a, b) => a - b),
+    share,
+  );
 
 /** What a call took longer than the service was busy with it. */
 function hopMs(timings: GenerateReportResponse['timings'], service: string): number {

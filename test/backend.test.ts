@@ -320,14 +320,17 @@ test('a waiting run is cancelled at once, a running one ends unseen, and others 
 test.serial(
   'a worker that throws what nobody catches fails the run it is at, and is replaced',
   async (t) => {
-    let worker: Worker | undefined;
-    const onWorker = (made: Worker): Worker => (worker = made);
+    const workers: Worker[] = [];
+    const onWorker = (made: Worker): number => workers.push(made);
     process.on('worker', onWorker);
     t.teardown(() => process.off('worker', onWorker));
+    // One may rest from tests before: the first takes it, so that the second is seen to start its own.
+    await backendOf(t);
     const backend = await backendOf(t);
     const session = await backend.load(arithmetic);
     const { kept } = await session.run(pair(), { keep: ['sum'] });
     const { sum } = kept;
+    const worker = workers.at(-1);
     if (!sum || !worker) throw new Error('nothing kept');
     // Before the run's own message, so that the worker dies with the run ahead of it.
     worker.postMessage(null, []);
@@ -342,6 +345,44 @@ test.serial(
     t.deepEqual(numbers(fetched['sum']), [6, 8, 10, 12]);
     await t.notThrowsAsync(sum.release());
     t.deepEqual(numbers((await session.run(pair())).fetched['less']), [-4, -4, -4, -4]);
+  },
+);
+
+test.serial('the worker of a disposed backend is used again, and holds nothing', async (t) => {
+  const first = await backendOf(t);
+  const old = await first.load(arithmetic);
+  await old.run(pair(), { keep: ['sum'] });
+  await first.dispose();
+  let started = 0;
+  const onWorker = (): void => void started++;
+  process.on('worker', onWorker);
+  t.teardown(() => process.off('worker', onWorker));
+  const second = await backendOf(t);
+  const session = await second.load(arithmetic);
+  t.deepEqual(numbers((await session.run(pair())).fetched['sum']), [6, 8, 10, 12]);
+  t.is(started, 0);
+  await refused(t, old.run(pair()), 'FAILED_PRECONDITION');
+});
+
+test.serial(
+  'in the background a backend rests after what it does, until it comes to the fore',
+  async (t) => {
+    const timed = async (work: () => Promise<unknown>): Promise<number> => {
+      const startMs = performance.now();
+      await work();
+      return performance.now() - startMs;
+    };
+    const backend = await createBackend({ intraOpThreads: 1, background: true });
+    t.teardown(() => backend.dispose());
+    const session = await backend.load(slowModel(128, 100));
+    const run = (): Promise<unknown> => session.run(slowFeed(128));
+    await run();
+    const rested = await timed(run);
+    backend.foreground();
+    const busy = Math.min(await timed(run), await timed(run), await timed(run));
+    t.log(`${rested.toFixed(1)} ms after a rest, ${busy.toFixed(1)} ms without`);
+    // The rest alone is four times the work of the run before.
+    t.true(rested > 2 * busy);
   },
 );
 

@@ -10,7 +10,7 @@ import type { OpenedRelease, ReleasePart } from '../weights/store/store.ts';
 import type { modelSettings } from './model-settings.ts';
 import { type Binding, startServer } from './server.ts';
 
-export type ModelConfig = Config<ReturnType<typeof modelSettings>>;
+type ModelConfig = Config<ReturnType<typeof modelSettings>>;
 
 export interface RunningService {
   readonly port: number;
@@ -23,7 +23,7 @@ export interface ModelServerOptions<M extends Model> {
   readonly config: ModelConfig;
   readonly telemetry: Telemetry;
   readonly part: ReleasePart;
-  readonly load: (release: OpenedRelease) => Promise<M>;
+  readonly load: (release: OpenedRelease, backend: BackendOptions) => Promise<M>;
   readonly bind: (holder: ReleaseHolder<M>) => Binding;
   /** Ends the queues, once no more calls come. */
   readonly close: () => Promise<void>;
@@ -89,7 +89,7 @@ function createHolder<M extends Model>(
     store,
     channels: config.channels,
     part,
-    load,
+    load: (release, background) => load(release, { ...backendOptions(config), background }),
     instance: `${service}-${hostname()}-${randomUUID().slice(0, 8)}`,
     pollMs: config.storePollMs,
     lingerMs: config.lingerMs,
@@ -113,8 +113,8 @@ function createHolder<M extends Model>(
   });
 }
 
-/** What a release's sessions run on: a worker of its own, which is ended with the release. */
-export const backendOptions = ({ provider, threads }: ModelConfig): BackendOptions => ({
+/** What a release's sessions run on: a worker of its own. */
+const backendOptions = ({ provider, threads }: ModelConfig): BackendOptions => ({
   provider,
   ...(threads > 0 && { intraOpThreads: threads }),
 });

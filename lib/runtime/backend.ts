@@ -1,13 +1,15 @@
 import { availableParallelism } from 'node:os';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { InferenceSession } from 'onnxruntime-node';
 import { DomainError, invalidArgument } from '../errors.ts';
 import { o } from '../graph/build.ts';
 import type { Dtype, Tensor } from '../graph/types.ts';
 import { input } from '../graph/value.ts';
 import { emitModel } from '../onnx/emit.ts';
-import { printType, tensorOver } from '../tensor.ts';
+import { tensorOver } from '../tensor.ts';
 import { checkFeeds, checkOutputs, ownBytes } from './feeds.ts';
-import { WorkerFailure, WorkerPort } from './port.ts';
+import { cancelled, gone, loadError, runError } from './failures.ts';
+import { WorkerPort } from './port.ts';
 import type { KeptReference, RunResult, SessionInfo, ValueInfo, WireTensor } from './protocol.ts';
 
 export type Provider = 'cpu' | 'webgpu' | 'cuda';
@@ -22,6 +24,11 @@ export interface BackendOptions {
    * 60 % of their throughput.
    */
   readonly allowSpinning?: boolean;
+  /**
+   * Begins by resting after everything it does, so that it takes a fifth of a core's time, and whoever
+   * serves beside it does not feel it; until `foreground`.
+   */
+  readonly background?: boolean;
 }
 
 interface LoadOptions {
@@ -83,7 +90,9 @@ export interface Backend {
    * looked for in the working directory. Throws NOT_FOUND, or INVALID_ARGUMENT for a bad model.
    */
   load(model: string | Uint8Array, options?: LoadOptions): Promise<Session>;
-  /** Ends what was asked for before, then the worker with all it holds. */
+  /** Rests no more. */
+  foreground(): void;
+  /** Ends what was asked for before, then frees all that it holds. */
   dispose(): Promise<void>;
 }
 
@@ -118,12 +127,15 @@ class Engine implements Backend {
   readonly port: WorkerPort;
   disposed = false;
   readonly #session: InferenceSession.SessionOptions;
+  readonly #rest = new AbortController();
   #lastId = 0;
   #last: Promise<unknown> = Promise.resolve();
 
-  constructor({ provider = 'cpu', intraOpThreads, allowSpinning = false }: BackendOptions) {
+  constructor(options: BackendOptions) {
+    const { provider = 'cpu', intraOpThreads, allowSpinning = false, background = false } = options;
+    if (!background) this.#rest.abort();
     this.provider = provider;
-    this.port = new WorkerPort(`radscribe-${provider}`);
+    this.port = new WorkerPort(provider);
     this.#session = {
       executionProviders: [provider],
       intraOpNumThreads: intraOpThreads ?? availableParallelism(),
@@ -155,8 +167,13 @@ class Engine implements Backend {
     }
   }
 
+  foreground(): void {
+    this.#rest.abort();
+  }
+
   async dispose(): Promise<void> {
     this.disposed = true;
+    this.foreground();
     await this.#last;
     await this.port.close();
   }
@@ -165,15 +182,22 @@ class Engine implements Backend {
     return ++this.#lastId;
   }
 
+  async #pause(workedMs: number): Promise<void> {
+    const { signal } = this.#rest;
+    if (!signal.aborted) await sleep(restRatio * workedMs, undefined, { signal }).catch(() => {});
+  }
+
   /** Does `work` after all that was asked for before, unless the signal has fired by then. */
   async inTurn<T>(work: () => Promise<T>, signal?: AbortSignal): Promise<T> {
     if (this.disposed) throw gone('BACKEND_DISPOSED', 'the backend was disposed');
     if (signal?.aborted) throw cancelled(signal);
+    let startMs = 0;
     const turn = this.#last.then(() => {
       if (signal?.aborted) throw cancelled(signal);
+      startMs = performance.now();
       return work();
     });
-    this.#last = turn.catch(() => {});
+    this.#last = turn.catch(() => {}).then(() => this.#pause(performance.now() - startMs));
     if (!signal) return turn;
     const abort = Promise.withResolvers<never>();
     const onAbort = (): void => abort.reject(cancelled(signal));
@@ -186,17 +210,8 @@ class Engine implements Backend {
   }
 }
 
-const gone = (reason: string, message: string): DomainError =>
-  new DomainError('FAILED_PRECONDITION', reason, message);
-
-/** What an aborted signal means: its own domain error, a deadline, or a cancellation. */
-export function cancelled({ reason }: AbortSignal): DomainError {
-  if (reason instanceof DomainError) return reason;
-  const late = reason instanceof Error && reason.name === 'TimeoutError';
-  return late
-    ? new DomainError('DEADLINE_EXCEEDED', 'RUN_TIMED_OUT', 'the run was not done in time')
-    : new DomainError('CANCELLED', 'RUN_CANCELLED', 'the run was cancelled');
-}
+/** Rest after work in the background, in times of the work. */
+const restRatio = 4;
 
 class KeptValue implements Kept {
   readonly engine: Engine;
@@ -388,31 +403,3 @@ const mapValues = <T, R>(
   map: (value: T, name: string) => R,
 ): Record<string, R> =>
   Object.fromEntries(Object.entries(record).map(([name, value]) => [name, map(value, name)]));
-
-function loadError(model: string | Uint8Array, error: unknown): unknown {
-  if (!(error instanceof WorkerFailure)) return error;
-  const what = typeof model === 'string' ? model : `model of ${model.byteLength} bytes`;
-  const message = `${what}: ${error.message.trim()}`;
-  const details = { field: 'model', cause: error };
-  const missing = /File doesn't exist|No such file/.test(error.message);
-  return missing
-    ? new DomainError('NOT_FOUND', 'MODEL_NOT_FOUND', message, details)
-    : new DomainError('INVALID_ARGUMENT', 'MODEL_INVALID', message, details);
-}
-
-/** The feeds fitted the model's inputs, so what still fails is within, or memory. */
-function runError(
-  { outputs }: SessionInfo,
-  feeds: Readonly<Record<string, { readonly dtype: Dtype; readonly shape: readonly number[] }>>,
-  error: unknown,
-): unknown {
-  if (!(error instanceof WorkerFailure)) return error;
-  const fed = Object.entries(feeds).map(
-    ([name, { dtype, shape }]) => `${name}: ${printType(dtype, shape)}`,
-  );
-  const names = outputs.map(({ name }) => name).join(', ');
-  const message = `running ${fed.join(', ')} to ${names} failed: ${error.message.trim()}`;
-  return /allocate memory|bad_alloc|out of memory/i.test(error.message)
-    ? new DomainError('RESOURCE_EXHAUSTED', 'OUT_OF_MEMORY', message, { cause: error })
-    : new DomainError('INTERNAL', 'RUN_FAILED', message, { cause: error });
-}

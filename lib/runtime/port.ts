@@ -2,6 +2,9 @@ import { Worker } from 'node:worker_threads';
 import { DomainError } from '../errors.ts';
 import type { Reply, Requests, Verb } from './protocol.ts';
 
+/** Workers that hold nothing, by provider: to start one takes 60 ms of a core, which others then wait for. */
+const resting = new Map<string, Worker>();
+
 /** What ONNX Runtime said; the caller knows what it was asked to do. */
 export class WorkerFailure extends Error {}
 
@@ -10,14 +13,14 @@ export class WorkerFailure extends Error {}
  * UNAVAILABLE and is replaced by the next request.
  */
 export class WorkerPort {
-  readonly #name: string;
+  readonly #provider: string;
   #worker: Worker | undefined;
   #waiting: PromiseWithResolvers<unknown> | undefined;
   /** Counts the workers so far: what an earlier one held is gone. */
   generation = 1;
 
-  constructor(name: string) {
-    this.#name = name;
+  constructor(provider: string) {
+    this.#provider = provider;
   }
 
   async call<V extends Verb>(
@@ -38,19 +41,30 @@ export class WorkerPort {
     }
   }
 
-  /** Ends the worker, which frees all that it held. */
+  /** Frees all that the worker held. One of each provider rests until it is needed again, others end. */
   async close(): Promise<void> {
     const worker = this.#worker;
+    if (worker === undefined) return;
+    if (resting.has(this.#provider)) {
+      this.#worker = undefined;
+      await worker.terminate();
+      return;
+    }
+    try {
+      await this.call('clear', {});
+    } catch {
+      // It has died with all that it held.
+      return;
+    }
     this.#worker = undefined;
-    await worker?.terminate();
+    if (resting.has(this.#provider)) await worker.terminate();
+    else rest(this.#provider, worker);
   }
 
   #start(): Worker {
-    const worker = new Worker(new URL('worker.ts', import.meta.url), {
-      name: this.#name,
-      // Flags such as --eval or --import are for the main thread.
-      execArgv: [],
-    });
+    const worker = resting.get(this.#provider) ?? startWorker(this.#provider);
+    resting.delete(this.#provider);
+    worker.removeAllListeners();
     let cause: unknown;
     worker.on('message', (reply: Reply) => {
       if ('value' in reply) this.#waiting?.resolve(reply.value);
@@ -62,9 +76,31 @@ export class WorkerPort {
       this.#worker = undefined;
       this.generation++;
       const why = cause instanceof Error ? cause.message : `exit code ${code}`;
-      const message = `the worker of ${this.#name} died (${why}); the next request gets a new one`;
+      const message = `the worker of radscribe-${this.#provider} died (${why}); the next request gets a new one`;
       this.#waiting?.reject(new DomainError('UNAVAILABLE', 'WORKER_DIED', message, { cause }));
     });
     return worker;
   }
+}
+
+const startWorker = (provider: string): Worker =>
+  new Worker(new URL('worker.ts', import.meta.url), {
+    name: `radscribe-${provider}`,
+    // Flags such as --eval or --import are for the main thread.
+    execArgv: [],
+  });
+
+/** Has a worker at rest ready for who needs one next. */
+export function prepareWorker(provider: string): void {
+  if (!resting.has(provider)) rest(provider, startWorker(provider));
+}
+
+function rest(provider: string, worker: Worker): void {
+  worker.removeAllListeners();
+  worker.on('error', () => {});
+  worker.on('exit', () => {
+    if (resting.get(provider) === worker) resting.delete(provider);
+  });
+  worker.unref();
+  resting.set(provider, worker);
 }

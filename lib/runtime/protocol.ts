@@ -55,6 +55,8 @@ export interface Requests {
   };
   unload: { request: { readonly session: number }; reply: undefined };
   release: { request: { readonly kept: readonly number[] }; reply: undefined };
+  /** Unloads and releases everything. */
+  clear: { request: object; reply: undefined };
 }
 export type Verb = keyof Requests;
 export type Message = {

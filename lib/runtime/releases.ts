@@ -16,8 +16,8 @@ export interface HolderOptions<M extends Model> {
   readonly channels: readonly string[];
   /** What of a release is read. */
   readonly part: ReleasePart;
-  /** Loads and warms by a real inference, beside those that serve and without slowing them. */
-  readonly load: (release: OpenedRelease) => Promise<M>;
+  /** Loads and warms by a real inference; in the `background` where others serve meanwhile. */
+  readonly load: (release: OpenedRelease, background: boolean) => Promise<M>;
   /** A name that no other process has: what it holds is not removed from the store. */
   readonly instance: string;
   /** How often the channels are looked at. */
@@ -229,7 +229,7 @@ export class ReleaseHolder<M extends Model> {
     try {
       await this.#claim([...this.#held.keys(), id]);
       const opened = await store.open(id, { parts: [part], signal: this.#ending.signal });
-      const model = await load(opened);
+      const model = await load(opened, this.#held.size > 0);
       this.#held.set(id, {
         model,
         manifest: opened.manifest,

@@ -88,6 +88,14 @@ const verbs: {
     }
     return { value: undefined };
   },
+
+  async clear() {
+    for (const tensor of kept.values()) tensor.dispose();
+    kept.clear();
+    for (const { session } of sessions.values()) await session.release();
+    sessions.clear();
+    return { value: undefined };
+  },
 };
 
 const create = (

@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import { DomainError } from '../../lib/errors.ts';
-import { type BackendOptions, createBackend } from '../../lib/runtime/backend.ts';
+import type { BackendOptions } from '../../lib/runtime/backend.ts';
 import {
   type Generator,
   type GeneratorRun,
@@ -8,6 +8,7 @@ import {
 } from '../../lib/runtime/decode/generator.ts';
 import { parseDecodingOptions } from '../../lib/runtime/decode/options.ts';
 import type { Model } from '../../lib/runtime/releases.ts';
+import { loadWarmed } from '../../lib/runtime/warm.ts';
 import { type Tokenizer, loadTokenizer } from '../../lib/text/tokenizer.ts';
 import type { Manifest } from '../../lib/weights/release/manifest.ts';
 import type { OpenedRelease } from '../../lib/weights/store/store.ts';
@@ -48,9 +49,8 @@ export class GeneratorModel implements Model {
     { backend: backendOptions, maxRows, onRun }: GeneratorModelOptions,
   ): Promise<GeneratorModel> {
     const { folder, manifest } = release;
-    const backend = await createBackend(backendOptions);
     let warm = false;
-    try {
+    return loadWarmed(backendOptions, async (backend) => {
       const generator = await createGenerator({
         backend,
         folder,
@@ -69,10 +69,7 @@ export class GeneratorModel implements Model {
       await model.#warm(maxRows);
       warm = true;
       return model;
-    } catch (error) {
-      await backend.dispose();
-      throw error;
-    }
+    });
   }
 
   dispose(): Promise<void> {

@@ -1,8 +1,4 @@
-import {
-  type RunningService,
-  backendOptions,
-  startModelServer,
-} from '../../lib/rpc/model-server.ts';
+import { type RunningService, startModelServer } from '../../lib/rpc/model-server.ts';
 import { bind } from '../../lib/rpc/server.ts';
 import { generatorService } from '../../lib/rpc/services.ts';
 import type { GeneratorRun } from '../../lib/runtime/decode/generator.ts';
@@ -27,9 +23,9 @@ export function start(config: GeneratorConfig, telemetry: Telemetry): Promise<Ru
     config,
     telemetry,
     part: 'generator',
-    load: (release) =>
+    load: (release, backend) =>
       GeneratorModel.load(release, {
-        backend: backendOptions(config),
+        backend,
         maxRows: config.maxBatch,
         onRun: (run) => observe(release.manifest.variant, run),
       }),

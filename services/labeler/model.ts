@@ -1,13 +1,9 @@
 import { join } from 'node:path';
 import { DomainError } from '../../lib/errors.ts';
 import type { Tensor } from '../../lib/graph/types.ts';
-import {
-  type Backend,
-  type BackendOptions,
-  type Session,
-  createBackend,
-} from '../../lib/runtime/backend.ts';
+import type { Backend, BackendOptions, Session } from '../../lib/runtime/backend.ts';
 import type { Model } from '../../lib/runtime/releases.ts';
+import { loadWarmed } from '../../lib/runtime/warm.ts';
 import { type Observation, observations } from '../../lib/text/labels/observations.ts';
 import type { Manifest } from '../../lib/weights/release/manifest.ts';
 import type { OpenedRelease } from '../../lib/weights/store/store.ts';
@@ -43,8 +39,7 @@ export class LabelerModel implements Model {
     options: BackendOptions,
     maxBatch: number,
   ): Promise<LabelerModel> {
-    const backend = await createBackend(options);
-    try {
+    return loadWarmed(options, async (backend) => {
       const session = await backend.load(join(folder, 'labeler.onnx'));
       const model = new LabelerModel(manifest, backend, session);
       for (const size of new Set([1, maxBatch])) {
@@ -55,10 +50,7 @@ export class LabelerModel implements Model {
         throw new DomainError('DATA_LOSS', 'MODEL_BROKEN', message);
       }
       return model;
-    } catch (error) {
-      await backend.dispose();
-      throw error;
-    }
+    });
   }
 
   /** One run for all embeddings, `channels` values each; for each the labels in their order. */

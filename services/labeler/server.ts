@@ -1,8 +1,4 @@
-import {
-  type RunningService,
-  backendOptions,
-  startModelServer,
-} from '../../lib/rpc/model-server.ts';
+import { type RunningService, startModelServer } from '../../lib/rpc/model-server.ts';
 import { bind } from '../../lib/rpc/server.ts';
 import { labelerService } from '../../lib/rpc/services.ts';
 import type { Telemetry } from '../../lib/telemetry/telemetry.ts';
@@ -18,7 +14,7 @@ export function start(config: LabelerConfig, telemetry: Telemetry): Promise<Runn
     config,
     telemetry,
     part: 'labeler',
-    load: (release) => LabelerModel.load(release, backendOptions(config), config.maxBatch),
+    load: (release, backend) => LabelerModel.load(release, backend, config.maxBatch),
     bind: (holder) => bind(labelerService, labelerImplementation(holder, classifier, telemetry)),
     close: () => classifier.close(),
   });

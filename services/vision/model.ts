@@ -1,13 +1,9 @@
 import { join } from 'node:path';
 import { DomainError } from '../../lib/errors.ts';
 import type { Tensor } from '../../lib/graph/types.ts';
-import {
-  type Backend,
-  type BackendOptions,
-  type Session,
-  createBackend,
-} from '../../lib/runtime/backend.ts';
+import type { Backend, BackendOptions, Session } from '../../lib/runtime/backend.ts';
 import type { Model } from '../../lib/runtime/releases.ts';
+import { loadWarmed } from '../../lib/runtime/warm.ts';
 import type { Manifest } from '../../lib/weights/release/manifest.ts';
 import type { OpenedRelease } from '../../lib/weights/store/store.ts';
 
@@ -38,8 +34,7 @@ export class VisionModel implements Model {
     options: BackendOptions,
     maxBatch: number,
   ): Promise<VisionModel> {
-    const backend = await createBackend(options);
-    try {
+    return loadWarmed(options, async (backend) => {
       const session = await backend.load(join(folder, 'vision.onnx'));
       const model = new VisionModel(manifest, backend, session);
       for (const size of new Set([1, maxBatch])) {
@@ -47,10 +42,7 @@ export class VisionModel implements Model {
         for (const { tokens, pooled } of await model.embed(blank)) checkFinite(tokens, pooled);
       }
       return model;
-    } catch (error) {
-      await backend.dispose();
-      throw error;
-    }
+    });
   }
 
   /** One run for all pictures: float32 [3, H, W] each. */

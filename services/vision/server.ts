@@ -1,8 +1,4 @@
-import {
-  type RunningService,
-  backendOptions,
-  startModelServer,
-} from '../../lib/rpc/model-server.ts';
+import { type RunningService, startModelServer } from '../../lib/rpc/model-server.ts';
 import { bind } from '../../lib/rpc/server.ts';
 import { visionService } from '../../lib/rpc/services.ts';
 import type { Telemetry } from '../../lib/telemetry/telemetry.ts';
@@ -18,7 +14,7 @@ export function start(config: VisionConfig, telemetry: Telemetry): Promise<Runni
     config,
     telemetry,
     part: 'vision',
-    load: (release) => VisionModel.load(release, backendOptions(config), config.maxBatch),
+    load: (release, backend) => VisionModel.load(release, backend, config.maxBatch),
     bind: (holder) => bind(visionService, visionImplementation(holder, embedder, telemetry)),
     close: () => embedder.close(),
   });

@@ -34,18 +34,41 @@ interface Movers {
   readonly join: Session;
 }
 
+interface Emitted {
+  readonly model: Uint8Array;
+  readonly keep: readonly string[];
+}
+
+/** By the shape of the caches: releases mostly share it, and making the graphs holds requests up. */
+const emitted = new Map<string, Record<keyof Movers, Emitted>>();
+
+function emitMovers(shape: CacheShape): Record<keyof Movers, Emitted> {
+  const emit = (name: string, graph: Graph): Emitted => ({
+    model: emitModel(optimize(graph), { name }),
+    keep: graph.outputs.map((output) => output.name),
+  });
+  return {
+    pickSettled: emit('pickSettled', pickGraph('settled', shape, 'rows')),
+    settle: emit('settle', settleGraph(shape, false)),
+    settleMoved: emit('settleMoved', settleGraph(shape, true)),
+    pickCross: emit('pickCross', pickGraph('cross', shape, 'rows')),
+    widenCross: emit('widenCross', pickGraph('cross', shape, 'slots')),
+    join: emit('join', joinGraph('cross', shape)),
+  };
+}
+
 async function loadMovers(backend: Backend, shape: CacheShape): Promise<Movers> {
-  const load = (name: string, graph: Graph): Promise<Session> =>
-    backend.load(emitModel(optimize(graph), { name }), {
-      keep: graph.outputs.map((output) => output.name),
-    });
+  const key = JSON.stringify(shape);
+  const models = emitted.get(key) ?? emitMovers(shape);
+  emitted.set(key, models);
+  const load = ({ model, keep }: Emitted): Promise<Session> => backend.load(model, { keep });
   const [pickSettled, settle, settleMoved, pickCross, widenCross, join] = await Promise.all([
-    load('pickSettled', pickGraph('settled', shape, 'rows')),
-    load('settle', settleGraph(shape, false)),
-    load('settleMoved', settleGraph(shape, true)),
-    load('pickCross', pickGraph('cross', shape, 'rows')),
-    load('widenCross', pickGraph('cross', shape, 'slots')),
-    load('join', joinGraph('cross', shape)),
+    load(models.pickSettled),
+    load(models.settle),
+    load(models.settleMoved),
+    load(models.pickCross),
+    load(models.widenCross),
+    load(models.join),
   ]);
   return { pickSettled, settle, settleMoved, pickCross, widenCross, join };
 }

@@ -1,7 +1,8 @@
 import { join } from 'node:path';
 import { DomainError, invalidArgument } from '../../errors.ts';
 import type { Tensor } from '../../graph/types.ts';
-import { type Backend, type Session, cancelled } from '../backend.ts';
+import type { Backend, Session } from '../backend.ts';
+import { cancelled } from '../failures.ts';
 import { type Member, type RunningBatch, loadBatch } from './batch.ts';
 import { type Memory, int64 } from './cache.ts';
 import { type DecodingOptions, rowsOf } from './options.ts';
