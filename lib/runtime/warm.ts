@@ -13,8 +13,8 @@ export async function loadWarmed<Model>(
   try {
     const model = await load(backend);
     backend.foreground();
-    // For the release that comes to take its place.
-    prepareWorker(backend.provider);
+    // For the release that comes to take its place; that one gets the worker of this one.
+    if (options.background !== true) prepareWorker(backend.provider);
     return model;
   } catch (error) {
     await backend.dispose();
