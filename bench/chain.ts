@@ -1,7 +1,6 @@
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import sharp from 'sharp';
 import { encodePng, planStudy, renderStudy } from '../lib/data/phantom/study.ts';
@@ -11,11 +10,12 @@ import { growHeapBeforeCollecting } from '../lib/rpc/heap.ts';
 import { createBackend } from '../lib/runtime/backend.ts';
 import { openStore } from '../lib/weights/store/open.ts';
 import type { Manifest } from '../lib/weights/release/manifest.ts';
-import { serviceNames } from '../services/gateway/start/cluster.ts';
 import { Cleanup, startChain } from '../test/support/cluster.ts';
 import { writeRandomRelease } from '../test/support/release.ts';
 import { matMulCeiling } from './support/ceiling.ts';
 import { openDirect } from './support/direct.ts';
+import { endurance } from './support/endurance.ts';
+import { ownMs } from '../services/gateway/timeline.ts';
 import { loadInProcess } from './support/in-process.ts';
 import { percentile, underLoad } from './support/load.ts';
 import { median, print, timed } from './support/measure.ts';
@@ -65,7 +65,9 @@ export async function run(args: string[]): Promise<void> {
     for (const [name, picture] of pictures) await compare(setting, chain, name, picture);
     await firstToken(chain, pictures[0]![1]);
     await ceiling(setting, chain, pictures[0]![1]);
-    await memory(setting, chain, pictures[0]![1], Number(values.soak), Number(values.reloads));
+    const image = pictures[0]![1];
+    const lasting = { soakMinutes: Number(values.soak), reloads: Number(values.reloads) };
+    await endurance({ chain, store, variant: manifest.variant, image, ...lasting });
     await chain.cluster.stop();
     await batching(setting, pictures[0]![1]);
   } finally {
@@ -169,12 +171,24 @@ async function costs(setting: Setting, chain: Chain, picture: Buffer): Promise<v
   print(
     `one in flight, in turn: chain ${through.toFixed(1)} ms, without the gateway ${total.toFixed(1)} ms`,
   );
-  const [p50, p99] = [0.5, 0.99].map((share) => spread(whole.map(ownMs), share));
-  const base = spread(itself.map(ownMs), 0.5);
-  print(
-    `  gateway and hop to it  p50 ${p50!.toFixed(2)} ms ${percent(p50!)}, p99 ${p99!.toFixed(2)} ms`,
+  const line = (what: string, values: readonly number[]): void => {
+    const [p50, p99] = [0.5, 0.99].map((share) => spread(values, share));
+    print(
+      `  ${what.padEnd(22)} p50 ${p50!.toFixed(2)} ms ${percent(p50!)}, p99 ${p99!.toFixed(2)} ms`,
+    );
+  };
+  line(
+    'gateway itself',
+    whole.map(({ timings }) => ownMs(timings)),
   );
-  print(`  the caller itself      p50 ${base.toFixed(2)} ms`);
+  line(
+    'caller and hop to it',
+    whole.map(({ tookMs, timings }) => tookMs - wholeMs(timings)),
+  );
+  line(
+    'caller without it',
+    itself.map(({ tookMs, timings }) => tookMs - wholeMs(timings) + ownMs(timings)),
+  );
   for (const service of ['vision', 'labeler', 'generator']) {
     const value = spread(
       whole.map(({ timings }) => hopMs(timings, service)),
@@ -195,11 +209,8 @@ async function asked(ask: () => Promise<Pick<Asked, 'timings'>>): Promise<Asked>
   return { tookMs: performance.now() - startMs, timings };
 }
 
-/** What an answer took beside its calls of model services. */
-const ownMs = ({ tookMs, timings }: Asked): number =>
-  timings
-    .filter(({ stage }) => !stage.includes('.'))
-    .reduce((left, { durationMs }) => left - durationMs, tookMs);
+const wholeMs = (timings: Asked['timings']): number =>
+  timings.find(({ stage }) => stage === 'gateway')?.durationMs ?? 0;
 
 const spread = (values: readonly number[], share: number): number =>
   percentile(
@@ -277,54 +288,5 @@ async function batching(setting: Setting, picture: Buffer): Promise<void> {
   }
   print(
     `\nbatching at 16 in flight: ${results.join('; ')}; ${(rates[1]! / rates[0]!).toFixed(2)}x`,
-  );
-}
-
-/** Resident memory of every service after a soak, and after releases were swapped under load. */
-async function memory(
-  setting: Setting,
-  chain: Chain,
-  picture: Buffer,
-  soakMinutes: number,
-  reloads: number,
-): Promise<void> {
-  const images = [{ data: picture }];
-  const load = (durationMs: number) =>
-    underLoad(4, durationMs, () => chain.client.generateReport({ images }));
-  const before = await resident(chain);
-  print(`\nresident memory in MB: ${before.map(([name, mb]) => `${name} ${mb}`).join(', ')}`);
-  const grown = async (what: string): Promise<void> => {
-    const after = await resident(chain);
-    const growth = after.map(
-      ([name, mb], index) => `${name} ${mb} (${signed(mb - before[index]![1])})`,
-    );
-    print(`after ${what}: ${growth.join(', ')}`);
-  };
-  if (soakMinutes > 0) {
-    const { answers, failures } = await load(soakMinutes * 60_000);
-    await grown(`${soakMinutes} minutes, ${answers.length} reports, ${failures} failures`);
-  }
-  if (reloads === 0) return;
-  const store = openStore(setting.store);
-  const { releases } = await store.list();
-  const others = releases.filter(({ variant }) => variant === setting.manifest.variant);
-  for (let count = 0; count < reloads; count += 1) {
-    const { id } = others[count % others.length]!;
-    await store.promote('stable', id);
-    do await load(200);
-    while ((await chain.client.generateReport({ images })).release !== id);
-    await sleep(2000);
-  }
-  await grown(`${reloads} reloads`);
-}
-
-const signed = (value: number): string => (value < 0 ? `${value}` : `+${value}`);
-
-async function resident({ cluster }: Chain): Promise<readonly (readonly [string, number])[]> {
-  return Promise.all(
-    serviceNames.map(async (name) => {
-      const status = await readFile(`/proc/${cluster.child(name).pid}/status`, 'utf8');
-      return [name, Math.round(Number(/VmRSS:\s+(\d+)/.exec(status)?.[1]) / 1024)] as const;
-    }),
   );
 }

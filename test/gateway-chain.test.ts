@@ -14,6 +14,7 @@ import {
 } from '../services/gateway/chain.ts';
 import { resuming } from '../services/gateway/resume.ts';
 import { Shadow } from '../services/gateway/shadow.ts';
+import { ownMs } from '../services/gateway/timeline.ts';
 import type { View } from '../services/gateway/views.ts';
 
 const generation: Generation = {
@@ -166,12 +167,29 @@ test('one bad picture fails the study by its field, and ends the others', async 
   t.deepEqual(ended, ['images[0].data']);
 });
 
+test('what the gateway took itself is the whole without its calls, however they overlap', (t) => {
+  const timing = (stage: string, startMs: number, durationMs: number) => ({
+    stage,
+    startMs,
+    durationMs,
+  });
+  const own = ownMs([
+    timing('gateway', 0, 100),
+    timing('vision', 1, 30),
+    timing('vision', 1, 50),
+    timing('vision.inference', 5, 20),
+    timing('labeler', 53, 7),
+    timing('generator', 61, 38),
+  ]);
+  t.is(own, 100 - 50 - 7 - 38);
+});
+
 test('the timeline names each service and its parts, by start', async (t) => {
   const { stages } = fakes();
   const { report } = await run(stages, study([50]));
   t.deepEqual(
     report.timings.map(({ stage }) => stage).filter((stage) => !stage.includes('.')),
-    ['vision', 'labeler', 'generator'],
+    ['gateway', 'vision', 'labeler', 'generator'],
   );
   t.true(report.timings.some(({ stage }) => stage === 'vision.inference'));
   const starts = report.timings.map(({ startMs }) => startMs);

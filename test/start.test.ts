@@ -53,7 +53,7 @@ test.serial('the whole cluster starts, writes a first report and ends', async (t
     /ready after [\d.]+ s\n/,
     `Labels by vit-label, release ${store.ids.get('vit-label')}\n`,
     /\n {2}Pleural Effusion +[01]\.\d\d {2}/,
-    /\nTimeline in ms; 12 tokens written\n {2}vision +[\d.]+ /,
+    /\nTimeline in ms; 12 tokens written\n {2}gateway +[\d.]+ .*\n {2}vision +[\d.]+ /,
     /\n {2}generator +[\d.]+ /,
   ]) {
     t.true(typeof part === 'string' ? stdout.includes(part) : part.test(stdout), stdout);

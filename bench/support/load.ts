@@ -1,3 +1,5 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+
 /** What a number of callers saw who each ask again as soon as they have their answer. */
 export interface Measured<T> {
   readonly answers: readonly T[];
@@ -26,7 +28,7 @@ export async function underLoad<T>(
         latenciesMs.push(performance.now() - askedMs);
       } catch {
         failures += 1;
-        await new Promise((resolve) => setTimeout(resolve, 50));
+        await sleep(50);
       }
     }
   };
@@ -38,6 +40,34 @@ export async function underLoad<T>(
     perSecond: answers.length / seconds,
     failures,
   };
+}
+
+/**
+ * Asks at an even rate for `durationMs`, however long answers take; a latency counts from when its
+ * request was due, so that what is late to be sent is not forgotten.
+ */
+export async function atRate<T>(
+  perSecond: number,
+  durationMs: number,
+  ask: () => Promise<T>,
+): Promise<Omit<Measured<T>, 'perSecond'>> {
+  const answers: T[] = [];
+  const latenciesMs: number[] = [];
+  let failures = 0;
+  const startMs = performance.now();
+  const count = Math.max(1, Math.floor((durationMs / 1000) * perSecond));
+  const asked = Array.from({ length: count }, async (_, index) => {
+    const dueMs = startMs + (index * 1000) / perSecond;
+    await sleep(Math.max(0, dueMs - performance.now()));
+    try {
+      answers.push(await ask());
+      latenciesMs.push(performance.now() - dueMs);
+    } catch {
+      failures += 1;
+    }
+  });
+  await Promise.all(asked);
+  return { answers, latenciesMs: latenciesMs.sort((a, b) => a - b), failures };
 }
 
 /** Of sorted values; `share` 0.5 is the median. */

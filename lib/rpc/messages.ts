@@ -67,6 +67,7 @@ export interface StageTiming {
   /**
    * `queue`, `decode`, `preprocess`, `inference`, `prefill`, `first_token`, `generate`; the gateway
    * adds `vision`, `labeler` and `generator`, each with its hop, and calls their own `vision.queue`.
+   * `gateway` is the whole, from the admission of the request to its report.
    */
   readonly stage: string;
   /** When it began, in milliseconds after the service that reports it got the request; at least 0. */

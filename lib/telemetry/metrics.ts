@@ -12,7 +12,9 @@ export type Stage =
   | 'generate'
   | 'vision'
   | 'labeler'
-  | 'generator';
+  | 'generator'
+  /** What the gateway took beside its calls of the others. */
+  | 'gateway';
 
 type Kind = 'durations' | 'histogram' | 'gauge' | 'counter';
 

@@ -140,6 +140,7 @@ export async function* runChain<Tensor, Decoding, Info extends ImageInfo>(
     }
     const { generation } = piece;
     timeline.add('generator', startMs, generation.timings);
+    timeline.end();
     const warnings = [...viewWarnings(pictures, imageIndex), ...textWarnings(generation)];
     const report = {
       ...splitReport(generation.text),

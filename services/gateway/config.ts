@@ -19,7 +19,12 @@ export const settings = {
   generatorAddress: text('GENERATOR_ADDRESS', '127.0.0.1:50054', 'where the generator service is'),
   timeoutMs: integer('TIMEOUT_MS', 60_000, 'for calls that bring no deadline, ms', { min: 1 }),
   queueLimit: integer('QUEUE_LIMIT', 256, 'requests under way at a time', { min: 1 }),
-  queueBytes: integer('QUEUE_BYTES', 512 * 1024 * 1024, 'pictures under way, bytes', { min: 1 }),
+  queueBytes: integer(
+    'QUEUE_BYTES',
+    256 * 1024 * 1024,
+    'pictures under way, bytes; they cost up to six times as much memory',
+    { min: 1 },
+  ),
   maxMessageBytes: integer('MAX_MESSAGE_BYTES', 128 * 1024 * 1024, 'largest request, bytes', {
     min: 1024,
   }),

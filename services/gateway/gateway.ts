@@ -15,6 +15,7 @@ import type { Ask } from './request.ts';
 import type { Seen } from './response.ts';
 import type { Route } from './route.ts';
 import type { Outcome, Shadow } from './shadow.ts';
+import { ownMs } from './timeline.ts';
 
 /** On what terms a request is answered. */
 export interface Terms {
@@ -163,6 +164,7 @@ export class Gateway {
       if (stage !== 'vision' && stage !== 'labeler' && stage !== 'generator') continue;
       stages.observe({ stage, variant }, durationMs / 1000);
     }
+    stages.observe({ stage: 'gateway', variant }, ownMs(timings) / 1000);
     const span = trace.getSpan(context.active());
     span?.setAttributes({ 'radscribe.release': release, 'radscribe.variant': variant });
   }

@@ -36,8 +36,28 @@ export class Timeline {
     }
   }
 
+  /** The whole of the request, as of now. */
+  end(): void {
+    this.#timings.push({ stage: 'gateway', startMs: 0, durationMs: this.now() });
+  }
+
   /** By start. */
   timings(): readonly Timing[] {
     return this.#timings.toSorted((a, b) => a.startMs - b.startMs);
   }
+}
+
+/** What of a whole request was spent on no call of a service, in milliseconds. */
+export function ownMs(timings: readonly Timing[]): number {
+  const whole = timings.find(({ stage }) => stage === 'gateway')?.durationMs ?? 0;
+  let calledMs = 0;
+  let untilMs = 0;
+  // Pictures of one study are embedded side by side.
+  for (const { stage, startMs, durationMs } of timings.toSorted((a, b) => a.startMs - b.startMs)) {
+    if (stage === 'gateway' || stage.includes('.')) continue;
+    const endMs = startMs + durationMs;
+    calledMs += Math.max(0, endMs - Math.max(startMs, untilMs));
+    untilMs = Math.max(untilMs, endMs);
+  }
+  return whole - calledMs;
 }
