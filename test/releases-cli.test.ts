@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process';
-import { readdir } from 'node:fs/promises';
+import { readFile, readdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import test, { type ExecutionContext } from 'ava';
 import { Command } from 'commander';
@@ -60,6 +60,26 @@ test.serial(
     t.like(await json('gc', '--min-age', '0', '--keep', '0'), { removed: [] });
   },
 );
+
+test.serial('a release with a damaged part is promoted by nobody, even by force', async (t) => {
+  const { root, store, releases, json } = await commandLine(t);
+  const [good, bad] = [
+    await fakeRelease(join(root, 'good'), 1),
+    await fakeRelease(join(root, 'bad'), 2),
+  ];
+  for (const name of ['good', 'bad']) await releases('import', join(root, name));
+  await releases('promote', 'stable', good.id);
+  const part = join(store, 'releases', bad.id, 'labeler.safetensors');
+  const bytes = await readFile(part);
+  bytes[bytes.length - 1]! ^= 1;
+  await writeFile(part, bytes);
+  for (const how of [[], ['--force']]) {
+    await t.throwsAsync(releases('promote', 'stable', bad.id, ...how), {
+      message: /labeler\.safetensors/,
+    });
+  }
+  t.like(await json('show', 'stable'), { id: good.id });
+});
 
 test.serial(
   'a wrong name or an unknown store ends with a line on stderr and exit code 2',

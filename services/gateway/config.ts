@@ -1,18 +1,10 @@
-import { choice, type Config, integer, list, optional, share, text } from '../../lib/config.ts';
-import { logLevels } from '../../lib/telemetry/logger.ts';
+import { type Config, integer, list, optional, share, text } from '../../lib/config.ts';
+import { lifecycleSettings, listenSettings, storePollMs } from '../../lib/rpc/server-settings.ts';
 
 /** Every setting of the gateway. */
 export const settings = {
-  host: text('HOST', '127.0.0.1', 'address to listen on'),
-  port: integer('PORT', 50051, 'gRPC port; 0 takes a free one', { max: 65535 }),
-  metricsPort: integer('METRICS_PORT', 9464, 'port of /metrics, /healthz and /readyz', {
-    max: 65535,
-  }),
-  logLevel: choice('LOG_LEVEL', 'info', logLevels, 'least severe line that is logged'),
-  store: text('STORE', 'releases', 'release store: file:///folder or s3://bucket/prefix'),
-  storePollMs: integer('STORE_POLL_MS', 2000, 'how often the channels are looked at, ms', {
-    min: 10,
-  }),
+  ...listenSettings(50051, 9464),
+  storePollMs,
   channels: list('CHANNELS', 'stable', 'channels that are served; the first is the default'),
   visionAddress: text('VISION_ADDRESS', '127.0.0.1:50052', 'where the vision service is'),
   labelerAddress: text('LABELER_ADDRESS', '127.0.0.1:50053', 'where the labeler service is'),
@@ -37,19 +29,7 @@ export const settings = {
   shadowChannel: optional('SHADOW_CHANNEL', 'channel that gets copies of requests'),
   shadowShare: share('SHADOW_SHARE', 0, 'share of requests that are copied, 0 to 1'),
   shadowLimit: integer('SHADOW_LIMIT', 4, 'copies at a time; more are shed', { min: 1 }),
-  drainDelayMs: integer('DRAIN_DELAY_MS', 0, 'from NOT_SERVING to the refusal of calls, ms'),
-  graceMs: integer('GRACE_MS', 30_000, 'what calls under way get to end in, ms'),
-  maxConnectionAgeMs: integer(
-    'MAX_CONNECTION_AGE_MS',
-    300_000,
-    'then a connection is asked to go',
-    { min: 1000 },
-  ),
-  tlsCert: optional('TLS_CERT', 'own certificate, PEM'),
-  tlsKey: optional('TLS_KEY', 'its key, PEM'),
-  tlsCa: optional('TLS_CA', 'who signs the other side, PEM'),
-  tracesEndpoint: optional('OTEL_EXPORTER_OTLP_ENDPOINT', 'OTLP over HTTP; unset, no trace leaves'),
-  tracesRatio: share('OTEL_TRACES_SAMPLER_ARG', 1, 'share of traces that begin here and are sent'),
+  ...lifecycleSettings,
 } as const;
 
 export type GatewayConfig = Config<typeof settings>;

@@ -1,5 +1,20 @@
 import type { Progress } from './training/run-context.ts';
 
+/** Of work that trains nothing. */
+export const simpleProgress = (stage: string, step: number, totalSteps: number): Progress => ({
+  stage,
+  epoch: 0,
+  epochs: 1,
+  step,
+  totalSteps,
+  loss: null,
+  learningRate: null,
+  gradientNorm: null,
+  studiesPerSecond: 0,
+  tokensPerSecond: 0,
+  etaSeconds: null,
+});
+
 /** Where progress is shown: a terminal gets one line that changes, anything else a line at times. */
 export interface ProgressDisplay {
   show(progress: Progress): void;

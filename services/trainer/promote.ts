@@ -30,7 +30,9 @@ function metricOf({ evaluation }: Manifest, path: string): number | undefined {
 /**
  * Points a channel at a release, unless it is worse than what the channel points to. Releases of
  * another variant or preset are compared all the same: callers of the channel see the difference.
- * Throws RELEASE_WORSE with both values, RELEASE_NOT_FOUND, CHANNEL_MOVED.
+ * Every file is read first: a part that only one service could not load would leave the others without
+ * a release in common. Throws RELEASE_WORSE with both values, RELEASE_NOT_FOUND, CHANNEL_MOVED, and
+ * DATA_LOSS for a damaged file.
  */
 export async function promoteRelease(
   store: ReleaseStore,
@@ -53,6 +55,7 @@ export async function promoteRelease(
       });
     }
   }
+  if (now?.release !== release) await store.open(release);
   // What was compared is what is replaced.
   const generation = expectedGeneration ?? (force ? undefined : (now?.generation ?? 0));
   return store.promote(channel, release, { weight, expectedGeneration: generation, by });

@@ -14,6 +14,7 @@ import { loadTexts, makeTokenizers } from './data/texts.ts';
 import { type EvaluationResult, evaluate } from './evaluation/evaluate.ts';
 import { drawFigures } from './evaluation/figures.ts';
 import { publish } from './publish.ts';
+import { simpleProgress } from './progress.ts';
 import type { Lease, Run, RunDatabase } from './runs/database.ts';
 import { Journal } from './training/journal.ts';
 import type { Reporter, RunContext } from './training/run-context.ts';
@@ -137,23 +138,10 @@ function judge(context: RunContext, trained: Trained): Promise<EvaluationResult>
     studies,
     decoding: decodingOf(config, context.preset.maxReportTokens),
     samples: 1000,
-    onProgress: (what, done, total) => reporter.progress(simple(`evaluate: ${what}`, done, total)),
+    onProgress: (what, done, total) =>
+      reporter.progress(simpleProgress(`evaluate: ${what}`, done, total)),
   });
 }
-
-const simple = (stage: string, step: number, totalSteps: number) => ({
-  stage,
-  epoch: 0,
-  epochs: 1,
-  step,
-  totalSteps,
-  loss: null,
-  learningRate: null,
-  gradientNorm: null,
-  studiesPerSecond: 0,
-  tokensPerSecond: 0,
-  etaSeconds: null,
-});
 
 async function prepare(
   { config }: Run,
@@ -168,7 +156,7 @@ async function prepare(
       seed: config.seed,
       cache,
       signal,
-      onProgress: (done, total) => reporter.progress(simple('prepare', done, total)),
+      onProgress: (done, total) => reporter.progress(simpleProgress('prepare', done, total)),
     });
   } finally {
     await dataset.close();

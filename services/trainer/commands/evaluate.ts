@@ -6,7 +6,7 @@ import { openStore } from '../../../lib/weights/store/open.ts';
 import type { ReleaseStore } from '../../../lib/weights/store/store.ts';
 import { type Evaluated, printTables } from '../evaluation/print.ts';
 import { evaluateRelease, newestReleases } from '../evaluation/release.ts';
-import { createDisplay } from '../progress.ts';
+import { createDisplay, simpleProgress } from '../progress.ts';
 
 interface EvaluateOptions {
   readonly store: string;
@@ -100,20 +100,7 @@ async function judge(
       ...options,
       store,
       release: id,
-      onProgress: (what, step, totalSteps) =>
-        display.show({
-          stage: what,
-          epoch: 0,
-          epochs: 1,
-          step,
-          totalSteps,
-          loss: null,
-          learningRate: null,
-          gradientNorm: null,
-          studiesPerSecond: 0,
-          tokensPerSecond: 0,
-          etaSeconds: null,
-        }),
+      onProgress: (what, step, totalSteps) => display.show(simpleProgress(what, step, totalSteps)),
     });
     evaluated.push(result);
     for (const report of result.reports) {
