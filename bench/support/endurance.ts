@@ -25,6 +25,9 @@ const windowMs = 3000;
 /** Memory after a soak and after reloads, and the latency while another release loads. */
 export async function endurance(options: Endurance): Promise<void> {
   const { chain, image, soakMinutes, reloads } = options;
+  const ask = () => chain.client.generateReport({ images: [{ data: image }] });
+  // Heaps that fill for the first time are no growth.
+  if (soakMinutes > 0) await underLoad(4, 60_000, ask);
   const before = await resident(chain);
   print(`\nresident memory in MB: ${before.map(([name, mb]) => `${name} ${mb}`).join(', ')}`);
   const grown = async (what: string): Promise<void> => {
@@ -34,7 +37,6 @@ export async function endurance(options: Endurance): Promise<void> {
     );
     print(`after ${what}: ${growth.join(', ')}`);
   };
-  const ask = () => chain.client.generateReport({ images: [{ data: image }] });
   if (soakMinutes > 0) {
     const { answers, failures } = await underLoad(4, soakMinutes * 60_000, ask);
     await grown(`${soakMinutes} minutes, ${answers.length} reports, ${failures} failures`);

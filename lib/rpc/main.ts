@@ -22,6 +22,8 @@ export interface Program<Table extends Settings> {
   /** What it is, in a sentence, for `--help`. */
   readonly title: string;
   readonly settings: Table;
+  /** Pictures come with its requests. */
+  readonly takesPictures?: boolean;
   readonly start: (
     config: Config<Table>,
     telemetry: Telemetry,
@@ -33,7 +35,7 @@ export interface Program<Table extends Settings> {
  * with 0; what it cannot start with is one clear line, and it ends with 1.
  */
 export async function runProgram<Table extends Settings>(
-  { name, title, settings, start }: Program<Table>,
+  { name, title, settings, takesPictures = false, start }: Program<Table>,
   { argv, env }: { readonly argv: readonly string[]; readonly env: Environment },
 ): Promise<void> {
   if (argv.includes('--help')) {
@@ -42,7 +44,7 @@ export async function runProgram<Table extends Settings>(
   }
   try {
     const config = readConfig(settings, env);
-    growHeapBeforeCollecting();
+    if (takesPictures) growHeapBeforeCollecting();
     const { logLevel, tracesEndpoint, tracesRatio } = config as unknown as Common;
     const telemetry = createTelemetry({
       service: name,

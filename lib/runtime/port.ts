@@ -88,6 +88,8 @@ const startWorker = (provider: string): Worker =>
     name: `radscribe-${provider}`,
     // Flags such as --eval or --import are for the main thread.
     execArgv: [],
+    // Its tensors lie outside of its heap, of which it fills little, but would take 100 MB in time.
+    resourceLimits: { maxYoungGenerationSizeMb: 8 },
   });
 
 /** Has a worker at rest ready for who needs one next. */

@@ -4,4 +4,4 @@ import { start } from './server.ts';
 
 const title = 'The gateway of RadScribe: radiographs in, reports out.';
 const { argv, env } = process;
-await runProgram({ name: 'gateway', title, settings, start }, { argv, env });
+await runProgram({ name: 'gateway', title, settings, takesPictures: true, start }, { argv, env });

@@ -4,4 +4,4 @@ import { start } from './server.ts';
 
 const title = 'The vision service of RadScribe: a radiograph in, visual tokens out.';
 const { argv, env } = process;
-await runProgram({ name: 'vision', title, settings, start }, { argv, env });
+await runProgram({ name: 'vision', title, settings, takesPictures: true, start }, { argv, env });
