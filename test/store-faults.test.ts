@@ -293,3 +293,14 @@ test('a cache on a full disk says so and leaves nothing behind', async (t) => {
     [],
   );
 });
+
+test('who writes into a folder does not mind who removes it empty', async (t) => {
+  const { objects } = openStore(await folderOf(t));
+  const work = async (name: string): Promise<void> => {
+    for (let count = 0; count < 200; count++) {
+      await objects.write(`folder/${name}`, Buffer.from('x'));
+      await objects.remove(`folder/${name}`);
+    }
+  };
+  await t.notThrowsAsync(Promise.all(['a', 'b', 'c'].map(work)));
+});

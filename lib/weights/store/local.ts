@@ -13,7 +13,7 @@ import {
   rmdir,
   stat,
 } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { dirname, join, sep } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { DomainError } from '../../errors.ts';
 import { type ObjectInfo, type Objects, type Waiting, checkKey, storeError } from './objects.ts';
@@ -207,7 +207,10 @@ export class LocalObjects implements Objects {
 /** Whether it is the file to copy that is not there, rather than the folder to copy it to. */
 async function isMissingSource(error: unknown, temporary: string): Promise<boolean> {
   const path = (error as NodeJS.ErrnoException).path ?? '';
-  if (path === temporary || dirname(path) === dirname(temporary)) return false;
+  const folder = dirname(temporary);
+  // The folder itself, or one above it, was removed while it was made.
+  if (`${folder}${sep}`.startsWith(`${path}${sep}`)) return false;
+  if (path === temporary || dirname(path) === folder) return false;
   return stat(path).then(
     () => false,
     () => true,
