@@ -30,6 +30,7 @@ async function setUp(t: ExecutionContext, { lingerMs = 0, broken = [] as string[
   const models: FakeModel[] = [];
   const failed: string[] = [];
   const dropped: string[] = [];
+  const backgrounds: boolean[] = [];
   let loading = 0;
   let mostLoading = 0;
   const holder = new ReleaseHolder<FakeModel>({
@@ -39,7 +40,8 @@ async function setUp(t: ExecutionContext, { lingerMs = 0, broken = [] as string[
     instance: 'test',
     pollMs: 10,
     lingerMs,
-    load: async ({ manifest }) => {
+    load: async ({ manifest }, background) => {
+      backgrounds.push(background);
       mostLoading = Math.max(mostLoading, ++loading);
       await sleep(20);
       loading--;
@@ -67,7 +69,19 @@ async function setUp(t: ExecutionContext, { lingerMs = 0, broken = [] as string[
   const claims = async () =>
     (await readHolds(store.objects)).holds.flatMap(({ releases }) => releases);
   const most = () => mostLoading;
-  return { store, publish, holder, models, failed, dropped, isHeld, claims, broken, most };
+  return {
+    store,
+    publish,
+    holder,
+    models,
+    failed,
+    dropped,
+    isHeld,
+    claims,
+    broken,
+    most,
+    backgrounds,
+  };
 }
 
 test('the releases of all channels are held, each loaded once, one at a time', async (t) => {
@@ -85,6 +99,18 @@ test('the releases of all channels are held, each loaded once, one at a time', a
   t.is(most(), 1);
   await until(async () => (await claims()).join() === one);
   t.pass();
+});
+
+test('releases load in the background once others serve, and not before', async (t) => {
+  const { store, publish, holder, isHeld, backgrounds } = await setUp(t);
+  const [one, two, three] = [await publish(1), await publish(2), await publish(3)];
+  await store.promote('stable', one);
+  await store.promote('canary', two, { weight: 0.1 });
+  holder.start();
+  await until(() => holder.ready);
+  await store.promote('canary', three, { weight: 0.1 });
+  await until(() => isHeld(three));
+  t.deepEqual(backgrounds, [false, false, true]);
 });
 
 test('a release is not let go while a request uses it, and answers no new one', async (t) => {

@@ -16,7 +16,7 @@ export interface HolderOptions<M extends Model> {
   readonly channels: readonly string[];
   /** What of a release is read. */
   readonly part: ReleasePart;
-  /** Loads and warms by a real inference; in the `background` where others serve meanwhile. */
+  /** Loads and warms by a real inference; in the `background` once others serve. */
   readonly load: (release: OpenedRelease, background: boolean) => Promise<M>;
   /** A name that no other process has: what it holds is not removed from the store. */
   readonly instance: string;
@@ -86,6 +86,8 @@ export class ReleaseHolder<M extends Model> {
   #watching: Promise<void> | undefined;
   #settling: Promise<void> | undefined;
   #again = false;
+  /** Was ready: from then on requests may come while another release loads. */
+  #serves = false;
   #timer: NodeJS.Timeout | undefined;
   readonly #lingering = new Map<string, number>();
   readonly #leaving = new Set<Promise<void>>();
@@ -229,7 +231,7 @@ export class ReleaseHolder<M extends Model> {
     try {
       await this.#claim([...this.#held.keys(), id]);
       const opened = await store.open(id, { parts: [part], signal: this.#ending.signal });
-      const model = await load(opened, this.#held.size > 0);
+      const model = await load(opened, this.#serves);
       this.#held.set(id, {
         model,
         manifest: opened.manifest,
@@ -287,6 +289,7 @@ export class ReleaseHolder<M extends Model> {
       variant: manifest.variant,
       channels: states.filter((state) => state.release === release).map(({ channel }) => channel),
     }));
+    this.#serves ||= this.ready;
     this.#options.observer.onChange(held);
   }
 }
