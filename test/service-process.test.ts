@@ -1,8 +1,11 @@
 import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { type AddressInfo, createServer } from 'node:net';
 import { fileURLToPath } from 'node:url';
 import test, { type ExecutionContext } from 'ava';
 import { generatorService, visionService } from '../lib/rpc/services.ts';
 import { tensorMessage } from '../lib/rpc/tensors.ts';
+import { folderOf } from './support/releases.ts';
 import { connect, openTestStore, until } from './support/services.ts';
 
 /** A service as a process of its own, as it is deployed. */
@@ -15,7 +18,7 @@ function run(t: ExecutionContext, name: string, env: Record<string, string>, arg
   const output = { out: '', err: '' };
   child.stdout.on('data', (data: Buffer) => (output.out += data.toString()));
   child.stderr.on('data', (data: Buffer) => (output.err += data.toString()));
-  const ended = new Promise<number | null>((resolve) => child.once('exit', resolve));
+  const ended = new Promise<number | null>((resolve) => child.once('close', resolve));
   t.teardown(async () => {
     child.kill('SIGKILL');
     await ended;
@@ -121,4 +124,18 @@ test('a port in use is one clear line', async (t) => {
   const second = run(t, 'labeler', { ...env, RADSCRIBE_PORT: `${port}` });
   t.is(await second.ended, 1);
   t.regex(second.output.err, new RegExp(`^labeler: 127.0.0.1:${port} is in use[^\n]*\n$`));
+});
+
+test('a metrics port in use is one clear line, and ends every service', async (t) => {
+  const { env } = await store(t);
+  const taken = createServer().listen(0, '127.0.0.1');
+  t.teardown(() => taken.close());
+  await once(taken, 'listening');
+  const { port } = taken.address() as AddressInfo;
+  const given = { ...env, RADSCRIBE_RUNS: await folderOf(t), RADSCRIBE_METRICS_PORT: `${port}` };
+  for (const service of ['vision', 'gateway', 'trainer'] as const) {
+    const { output, ended } = run(t, service, given);
+    t.is(await ended, 1);
+    t.regex(output.err, new RegExp(`^${service}: 127.0.0.1:${port} is in use[^\n]*\n$`));
+  }
 });

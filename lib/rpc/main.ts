@@ -66,7 +66,7 @@ export async function runProgram<Table extends Settings>(
     for (const signal of ['SIGTERM', 'SIGINT']) process.once(signal, stop);
   } catch (error) {
     if (!(error instanceof DomainError)) throw error;
-    process.stderr.write(`${name}: ${error.message}\n`);
-    process.exitCode = 1;
+    // What was opened before it failed must not keep the process.
+    process.stderr.write(`${name}: ${error.message}\n`, () => process.exit(1));
   }
 }

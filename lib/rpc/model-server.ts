@@ -3,12 +3,12 @@ import { hostname } from 'node:os';
 import type { Config } from '../config.ts';
 import { type BackendOptions } from '../runtime/backend.ts';
 import { type Model, ReleaseHolder } from '../runtime/releases.ts';
-import { serveMetrics } from '../telemetry/http.ts';
 import type { Telemetry } from '../telemetry/telemetry.ts';
 import { openStore } from '../weights/store/open.ts';
 import type { OpenedRelease, ReleasePart } from '../weights/store/store.ts';
 import type { modelSettings } from './model-settings.ts';
-import { type Binding, startServer } from './server.ts';
+import type { Binding } from './server.ts';
+import { startWatchedServer } from './watched-server.ts';
 
 type ModelConfig = Config<ReturnType<typeof modelSettings>>;
 
@@ -37,29 +37,11 @@ export async function startModelServer<M extends Model>(
   options: ModelServerOptions<M>,
 ): Promise<RunningService> {
   const { config, telemetry } = options;
-  const { host, drainDelayMs, graceMs, maxConnectionAgeMs } = config;
   const store = openStore(config.store, { cacheDir: config.cacheDir });
   let setReady = (): void => {};
   const holder = createHolder(options, store, () => setReady());
-  const server = await startServer({
-    host,
-    port: config.port,
-    telemetry,
-    services: [options.bind(holder)],
-    tls: { cert: config.tlsCert, key: config.tlsKey, ca: config.tlsCa },
-    drainDelayMs,
-    graceMs,
-    maxConnectionAgeMs,
-  });
-  const metrics = await serveMetrics({
-    host,
-    port: config.metricsPort,
-    metrics: telemetry.metrics,
-    isReady: () => server.ready,
-  }).catch(async (error: unknown) => {
-    await server.close();
-    throw error;
-  });
+  const services = [options.bind(holder)];
+  const { server, metrics } = await startWatchedServer(config, telemetry, services);
   let closing: Promise<void> | undefined;
   setReady = () => {
     if (closing === undefined && server.ready !== holder.ready) server.setReady(holder.ready);

@@ -1,6 +1,6 @@
-import { bind, startServer } from '../../lib/rpc/server.ts';
+import { bind } from '../../lib/rpc/server.ts';
 import { reportService } from '../../lib/rpc/services.ts';
-import { serveMetrics } from '../../lib/telemetry/http.ts';
+import { startWatchedServer, tlsOf } from '../../lib/rpc/watched-server.ts';
 import type { Telemetry } from '../../lib/telemetry/telemetry.ts';
 import { openStore } from '../../lib/weights/store/open.ts';
 import type { ReleaseStore } from '../../lib/weights/store/store.ts';
@@ -29,7 +29,7 @@ export interface RunningGateway {
  * model service has answered.
  */
 export async function start(config: GatewayConfig, telemetry: Telemetry): Promise<RunningGateway> {
-  const { host, timeoutMs } = config;
+  const { timeoutMs } = config;
   const store = openStore(config.store);
   const models = openModels(config, { telemetry, tls: tlsOf(config), timeoutMs });
   const ending = new AbortController();
@@ -42,18 +42,8 @@ export async function start(config: GatewayConfig, telemetry: Telemetry): Promis
     onComparison: (result) => telemetry.metrics.shadowComparisons.inc({ result }),
   });
   const gateway = createGateway(config, { telemetry, catalogue, shadow, store, models });
-  const server = await startServer({
-    ...config,
-    telemetry,
-    services: [bind(reportService, reportImplementation(gateway))],
-    tls: tlsOf(config),
-  });
-  const metrics = await serveMetrics({
-    host,
-    port: config.metricsPort,
-    metrics: telemetry.metrics,
-    isReady: () => server.ready,
-  });
+  const services = [bind(reportService, reportImplementation(gateway))];
+  const { server, metrics } = await startWatchedServer(config, telemetry, services);
   ready = () => {
     if (!ending.signal.aborted) server.setReady(answering && catalogue.routes().length > 0);
   };
@@ -106,12 +96,6 @@ function createGateway(
     stages: (deadline) => rpcStages(models.callers, deadline),
   });
 }
-
-const tlsOf = ({ tlsCert, tlsKey, tlsCa }: GatewayConfig) => ({
-  cert: tlsCert,
-  key: tlsKey,
-  ca: tlsCa,
-});
 
 /** The channels of the store, and that of the shadow beside those that are served. */
 function watchStore(

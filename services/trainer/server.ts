@@ -1,6 +1,6 @@
-import { bind, startServer } from '../../lib/rpc/server.ts';
+import { bind } from '../../lib/rpc/server.ts';
 import { trainerService } from '../../lib/rpc/services.ts';
-import { serveMetrics } from '../../lib/telemetry/http.ts';
+import { startWatchedServer } from '../../lib/rpc/watched-server.ts';
 import type { Telemetry } from '../../lib/telemetry/telemetry.ts';
 import { openStore } from '../../lib/weights/store/open.ts';
 import { invalidArgument } from '../../lib/errors.ts';
@@ -25,7 +25,7 @@ export async function start(
   telemetry: Telemetry,
   executor?: Executor,
 ): Promise<RunningTrainer> {
-  const { host, port, maxRuns, drainDelayMs, graceMs, maxConnectionAgeMs } = config;
+  const { maxRuns } = config;
   const database = new RunDatabase(config.runs);
   const store = openStore(config.store);
   const onError = (run: string, err: unknown): void =>
@@ -44,22 +44,8 @@ export async function start(
     threads: config.threads,
     gate: config.gateMetrics,
   });
-  const server = await startServer({
-    host,
-    port,
-    telemetry,
-    services: [bind(trainerService, trainerImplementation(trainer))],
-    tls: { cert: config.tlsCert, key: config.tlsKey, ca: config.tlsCa },
-    drainDelayMs,
-    graceMs,
-    maxConnectionAgeMs,
-  });
-  const metrics = await serveMetrics({
-    host,
-    port: config.metricsPort,
-    metrics: telemetry.metrics,
-    isReady: () => server.ready,
-  });
+  const services = [bind(trainerService, trainerImplementation(trainer))];
+  const { server, metrics } = await startWatchedServer(config, telemetry, services);
   runner.start();
   const unfollow = followMetrics(database, telemetry.metrics);
   server.setReady(true);
