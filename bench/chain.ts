@@ -190,11 +190,10 @@ async function costs(setting: Setting, chain: Chain, picture: Buffer): Promise<v
     itself.map(({ tookMs, timings }) => tookMs - wholeMs(timings) + ownMs(timings)),
   );
   for (const service of ['vision', 'labeler', 'generator']) {
-    const value = spread(
+    line(
+      `hop to ${service}`,
       whole.map(({ timings }) => hopMs(timings, service)),
-      0.5,
     );
-    print(`  hop to ${service.padEnd(15)} p50 ${value.toFixed(2)} ms ${percent(value)}`);
   }
 }
 

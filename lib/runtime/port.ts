@@ -45,20 +45,13 @@ export class WorkerPort {
   async close(): Promise<void> {
     const worker = this.#worker;
     if (worker === undefined) return;
-    if (resting.has(this.#provider)) {
-      this.#worker = undefined;
-      await worker.terminate();
-      return;
-    }
-    try {
-      await this.call('clear', {});
-    } catch {
-      // It has died with all that it held.
-      return;
-    }
+    const cleared = await this.call('clear', {}).then(
+      () => true,
+      () => false,
+    );
     this.#worker = undefined;
-    if (resting.has(this.#provider)) await worker.terminate();
-    else rest(this.#provider, worker);
+    if (cleared && !resting.has(this.#provider)) rest(this.#provider, worker);
+    else await worker.terminate();
   }
 
   #start(): Worker {

@@ -45,7 +45,7 @@ export interface SubmitOptions {
   /** The caller leaves: a waiting request is skipped, a running one answers at once. */
   readonly signal?: AbortSignal;
   /** Milliseconds since the epoch, after which nobody wants the answer. */
-  readonly deadline?: number;
+  readonly deadline?: number | undefined;
 }
 
 interface Entry<T, R> {

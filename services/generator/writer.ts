@@ -74,7 +74,7 @@ export class ReportWriter {
       bytes: tokens.data.byteLength,
       priority,
       signal,
-      ...(deadline !== undefined && { deadline }),
+      deadline,
     });
   }
 

@@ -49,7 +49,7 @@ export class Classifier {
       bytes: item.pooled.byteLength,
       priority,
       signal,
-      ...(deadline !== undefined && { deadline }),
+      deadline,
     });
   }
 

@@ -89,7 +89,7 @@ export class Embedder {
         'is empty; expected JPEG, PNG, TIFF or DICOM',
       );
     }
-    const place = { priority, signal, ...(deadline !== undefined && { deadline }) };
+    const place = { priority, signal, deadline };
     const work = (): Promise<Embedded> => this.#embed(item, timeline, place);
     return this.#admission.submit(work, { ...place, bytes: bytes.byteLength });
   }

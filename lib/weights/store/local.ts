@@ -208,9 +208,8 @@ export class LocalObjects implements Objects {
 async function isMissingSource(error: unknown, temporary: string): Promise<boolean> {
   const path = (error as NodeJS.ErrnoException).path ?? '';
   const folder = dirname(temporary);
-  // The folder itself, or one above it, was removed while it was made.
-  if (`${folder}${sep}`.startsWith(`${path}${sep}`)) return false;
-  if (path === temporary || dirname(path) === folder) return false;
+  // The folder, one above it, or what is put into it.
+  if (`${folder}${sep}`.startsWith(`${path}${sep}`) || dirname(path) === folder) return false;
   return stat(path).then(
     () => false,
     () => true,
