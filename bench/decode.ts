@@ -12,9 +12,9 @@ import { emitModel } from '../lib/onnx/emit.ts';
 import { type Backend, createBackend } from '../lib/runtime/backend.ts';
 import { type RunningBatch, loadBatch } from '../lib/runtime/decode/batch.ts';
 import type { Memory } from '../lib/runtime/decode/cache.ts';
-import { parseDecodingOptions } from '../lib/runtime/decode/options.ts';
-import { createSearch } from '../lib/runtime/decode/search.ts';
-import { type TensorSource, writeSafetensors } from '../lib/weights/safetensors.ts';
+import { parseDecodingOptions } from '../lib/releases/decoding.ts';
+import { createSearch } from '../lib/runtime/decode/create-search.ts';
+import { type TensorSource, writeSafetensors } from '../lib/safetensors/safetensors.ts';
 import { interleaved, median, print, ratioOf } from './support/measure.ts';
 
 const { t5 } = loadPreset('paper');

@@ -16,10 +16,10 @@ import {
 import type { Tensor } from '../lib/graph/types.ts';
 import { type Backend, type Session, createBackend } from '../lib/runtime/backend.ts';
 import { createGenerator } from '../lib/runtime/decode/generator.ts';
-import { parseDecodingOptions } from '../lib/runtime/decode/options.ts';
+import { parseDecodingOptions } from '../lib/releases/decoding.ts';
 import { trainUnigram, trainWordPiece } from '../lib/text/tokenizer.ts';
-import { type Manifest, releaseFiles } from '../lib/weights/release/manifest.ts';
-import { writeRelease } from '../lib/weights/release/write.ts';
+import { type Manifest, releaseFiles } from '../lib/releases/manifest.ts';
+import { writeRelease } from '../lib/releases/write.ts';
 import { print } from './support/measure.ts';
 import { randomImage } from './support/vision.ts';
 

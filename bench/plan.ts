@@ -3,7 +3,7 @@ import { encodePng, planStudy, renderStudy } from '../lib/data/phantom/study.ts'
 import type { GenerateReportResponse } from '../lib/rpc/messages.ts';
 import type { StageCosts } from '../lib/plan/costs.ts';
 import { plan } from '../lib/plan/sizing.ts';
-import { openStore } from '../lib/weights/store/open.ts';
+import { openStore } from '../lib/releases/store/open.ts';
 import { Cleanup, startChain } from '../test/support/cluster.ts';
 import { percentile, underLoad } from './support/load.ts';
 import { median, print } from './support/measure.ts';

@@ -1,5 +1,5 @@
 import { readFile } from 'node:fs/promises';
-import { readConfig, type Settings } from '../lib/config.ts';
+import { readConfig, type Settings } from '../lib/service/settings.ts';
 
 /**
  * The image's health check: asks the service that is the container's first process whether it answers

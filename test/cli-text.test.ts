@@ -15,7 +15,7 @@ interface Ended {
 
 /** Runs `radscribe` in a process of its own, with `input` on its standard input. */
 function radscribe(args: readonly string[], input = ''): Promise<Ended> {
-  const cli = new URL('../services/trainer/cli.ts', import.meta.url).pathname;
+  const cli = new URL('../cli/main.ts', import.meta.url).pathname;
   return new Promise((resolve) => {
     const child = execFile(process.execPath, [cli, ...args], (error, stdout, stderr) => {
       resolve({ code: error ? Number(error.code) : 0, stdout, stderr });

@@ -8,7 +8,7 @@ import {
   settingsHelp,
   share,
   text,
-} from '../lib/config.ts';
+} from '../lib/service/settings.ts';
 
 const settings = {
   host: text('HOST', '127.0.0.1', 'address to listen on'),

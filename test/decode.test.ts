@@ -6,7 +6,7 @@ import {
   type DecodingInput,
   type DecodingOptions,
   parseDecodingOptions,
-} from '../lib/runtime/decode/options.ts';
+} from '../lib/releases/decoding.ts';
 import { uniform } from './support/engine.ts';
 import { fullDecoder, goldenModel, smallGenerator, variantGenerator } from './support/generator.ts';
 import { loadPreset } from '../lib/models/preset.ts';

@@ -5,8 +5,8 @@ import { openChannel } from '../lib/rpc/channel.ts';
 import type { GenerateReportResponse } from '../lib/rpc/messages.ts';
 import { reportService } from '../lib/rpc/services.ts';
 import { createTelemetry } from '../lib/telemetry/telemetry.ts';
-import { Child } from '../services/gateway/start/child.ts';
-import { type ServiceName, serviceNames } from '../services/gateway/start/cluster.ts';
+import { Child } from '../cli/start/child.ts';
+import { type ServiceName, serviceNames } from '../cli/start/cluster.ts';
 import {
   addresses,
   Cleanup,

@@ -8,7 +8,7 @@ import test from 'ava';
 import { reportService } from '../lib/rpc/services.ts';
 import { damaged, malformed } from './support/fuzz.ts';
 import { DomainError } from '../lib/errors.ts';
-import { serviceNames } from '../services/gateway/start/cluster.ts';
+import { serviceNames } from '../cli/start/cluster.ts';
 import { Cleanup, makeStore, pictureFiles, readMetric, startChain } from './support/cluster.ts';
 import { answers, startLoad } from './support/load.ts';
 

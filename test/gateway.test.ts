@@ -7,7 +7,7 @@ import { Metadata } from 'nice-grpc';
 import { DomainError } from '../lib/errors.ts';
 import type { BatchGenerateReportsRequest, Sent } from '../lib/rpc/messages.ts';
 import { errorOfStatus } from '../lib/rpc/status-message.ts';
-import { openStore } from '../lib/weights/store/open.ts';
+import { openStore } from '../lib/releases/store/open.ts';
 import { writeRandomRelease } from './support/release.ts';
 import { startGateway, startStages } from './support/stages.ts';
 

@@ -9,7 +9,7 @@ import {
 } from '../lib/image/preprocess.ts';
 import type { Preprocessing } from '../lib/image/preprocess.ts';
 import { greys, height, picture, width } from './fixtures/image/picture.ts';
-import type { DecodedImage } from '../lib/image/decode.ts';
+import type { DecodedImage } from '../lib/image/decoded.ts';
 
 const image: DecodedImage = {
   width,

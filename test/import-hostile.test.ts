@@ -4,8 +4,8 @@ import test, { type ExecutionContext } from 'ava';
 import { DomainError } from '../lib/errors.ts';
 import type { Tensor } from '../lib/graph/types.ts';
 import type { VariantName } from '../lib/models/variants.ts';
-import { openCheckpoint } from '../lib/weights/import/open.ts';
-import { importVariant } from '../lib/weights/import/variant.ts';
+import { openCheckpoint } from '../lib/checkpoints/open.ts';
+import { importVariant } from '../lib/checkpoints/variant.ts';
 import {
   called,
   flax,

@@ -6,9 +6,9 @@ import test, { type ExecutionContext } from 'ava';
 import type { Tensor } from '../lib/graph/types.ts';
 import { initialTensor } from '../lib/models/init.ts';
 import { type VariantName, variantParameters } from '../lib/models/variants.ts';
-import { openCheckpoint } from '../lib/weights/import/open.ts';
-import { type PartReport, importVariant } from '../lib/weights/import/variant.ts';
-import { openSafetensors, writeSafetensors } from '../lib/weights/safetensors.ts';
+import { openCheckpoint } from '../lib/checkpoints/open.ts';
+import { type PartReport, importVariant } from '../lib/checkpoints/variant.ts';
+import { openSafetensors, writeSafetensors } from '../lib/safetensors/safetensors.ts';
 import {
   type State,
   type Tree,
@@ -236,7 +236,7 @@ test('the command prints what was matched, what stays initial and what is unused
   state.set('bn1.num_batches_tracked', tensor([5], [], 'int64'));
   const path = await fileOf(t, torchZip(state));
   const output = join(await folderOf(t), 'initial.safetensors');
-  const cli = new URL('../services/trainer/cli.ts', import.meta.url).pathname;
+  const cli = new URL('../cli/main.ts', import.meta.url).pathname;
   const options = ['--variant', 'resnet101', '--preset', 'demo', '--vision', path];
   const { stdout } = await promisify(execFile)(process.execPath, [
     cli,

@@ -5,9 +5,9 @@ import { fileURLToPath } from 'node:url';
 import test from 'ava';
 import type { IContainer } from 'kubernetes-models/v1';
 import { parseAllDocuments } from 'yaml';
-import { readConfig } from '../lib/config.ts';
+import { readConfig } from '../lib/service/settings.ts';
 import { jobOf } from '../services/trainer/runs/kubernetes.ts';
-import { settings as trainerSettings } from '../services/trainer/settings.ts';
+import { settings as trainerSettings } from '../services/trainer/config.ts';
 import { typeProblems } from './support/kubernetes-types.ts';
 import { findProblems, type Settings } from './support/manifest-checks.ts';
 import {

@@ -196,7 +196,7 @@ test('the batches that are planned with are those that the manifests set', async
 });
 
 const run = promisify(execFile);
-const cli = fileURLToPath(new URL('../services/trainer/cli.ts', import.meta.url));
+const cli = fileURLToPath(new URL('../cli/main.ts', import.meta.url));
 
 test('radscribe plan prints replicas, memory, p99, network and limits, and takes measured costs', async (t) => {
   const { stdout } = await run(process.execPath, [

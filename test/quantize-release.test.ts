@@ -3,9 +3,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test from 'ava';
 import { DomainError } from '../lib/errors.ts';
-import { openStore } from '../lib/weights/store/open.ts';
-import { evaluateRelease } from '../services/trainer/evaluation/release.ts';
-import { quantizeRelease } from '../services/trainer/quantize.ts';
+import { openStore } from '../lib/releases/store/open.ts';
+import { evaluateRelease } from '../lib/training/evaluation/release.ts';
+import { quantizeRelease } from '../lib/training/quantize.ts';
 import { writeRandomRelease } from './support/release.ts';
 
 test('a release is published again with 8-bit weights, judged anew beside its parent', async (t) => {

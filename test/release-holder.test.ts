@@ -2,9 +2,9 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { join } from 'node:path';
 import test, { type ExecutionContext } from 'ava';
 import { DomainError } from '../lib/errors.ts';
-import { type Model, ReleaseHolder } from '../lib/runtime/releases.ts';
-import { openStore } from '../lib/weights/store/open.ts';
-import { readHolds } from '../lib/weights/store/holds.ts';
+import { type Model, ReleaseHolder } from '../lib/releases/holder.ts';
+import { openStore } from '../lib/releases/store/open.ts';
+import { readHolds } from '../lib/releases/store/holds.ts';
 import { fakeRelease, folderOf } from './support/releases.ts';
 import { until } from './support/services.ts';
 

@@ -6,18 +6,18 @@ import { initialTensor } from '../lib/models/init.ts';
 import { loadPreset } from '../lib/models/preset.ts';
 import { variantParameters } from '../lib/models/variants.ts';
 import { createBackend } from '../lib/runtime/backend.ts';
-import type { TensorSource } from '../lib/weights/safetensors.ts';
-import { modelCard } from '../lib/weights/release/card.ts';
+import type { TensorSource } from '../lib/safetensors/safetensors.ts';
+import { modelCard } from '../lib/releases/card.ts';
 import {
   type Manifest,
   canonicalJson,
   parseManifest,
   releaseFiles,
   releaseIdOf,
-} from '../lib/weights/release/manifest.ts';
-import { readManifest, verifyFolder } from '../lib/weights/release/verify.ts';
-import { writeRelease } from '../lib/weights/release/write.ts';
-import { openStore } from '../lib/weights/store/open.ts';
+} from '../lib/releases/manifest.ts';
+import { readManifest, verifyFolder } from '../lib/releases/verify.ts';
+import { writeRelease } from '../lib/releases/write.ts';
+import { openStore } from '../lib/releases/store/open.ts';
 import { description, fakeRelease, folderOf } from './support/releases.ts';
 
 const isDomain = { instanceOf: DomainError };

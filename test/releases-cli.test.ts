@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import test, { type ExecutionContext } from 'ava';
 import { Command } from 'commander';
 import { DomainError } from '../lib/errors.ts';
-import { registerReleases } from '../services/trainer/commands/releases.ts';
+import { registerReleases } from '../cli/commands/releases.ts';
 import { fakeRelease, folderOf } from './support/releases.ts';
 
 /** Runs `radscribe releases …` in this process, on a store in a fresh folder; gives what it printed. */
@@ -87,7 +87,7 @@ test.serial(
     const { root, store, releases } = await commandLine(t);
     t.regex(await releases('list'), /^file:.* holds no releases\n$/);
     await t.throwsAsync(releases('import', root), { message: /holds no release.json/ });
-    const cli = new URL('../services/trainer/cli.ts', import.meta.url).pathname;
+    const cli = new URL('../cli/main.ts', import.meta.url).pathname;
     const { promise, resolve } = Promise.withResolvers<[unknown, string]>();
     execFile(
       process.execPath,

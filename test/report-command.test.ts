@@ -4,11 +4,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import test, { type ExecutionContext } from 'ava';
-import { openStore } from '../lib/weights/store/open.ts';
+import { openStore } from '../lib/releases/store/open.ts';
 import { writeRandomRelease } from './support/release.ts';
 import { startGateway, startStages } from './support/stages.ts';
 
-const sample = fileURLToPath(new URL('../services/gateway/start/sample.png', import.meta.url));
+const sample = fileURLToPath(new URL('../cli/start/sample.png', import.meta.url));
 
 function run(script: string, args: readonly string[]) {
   const path = fileURLToPath(new URL(`../${script}`, import.meta.url));
@@ -19,8 +19,7 @@ function run(script: string, args: readonly string[]) {
   });
 }
 
-const radscribe = (...args: readonly string[]) =>
-  run('services/trainer/cli.ts', ['report', ...args]);
+const radscribe = (...args: readonly string[]) => run('cli/main.ts', ['report', ...args]);
 
 async function folder(t: ExecutionContext): Promise<string> {
   const path = await mkdtemp(join(tmpdir(), 'radscribe-'));
@@ -76,7 +75,7 @@ test('pictures and folders are sent, and every study is a line of JSON or a para
 
 test('the example client prints the report as it is written', async (t) => {
   const address = await serve(t);
-  const { code, stdout, stderr } = await run('services/gateway/example/client.ts', [
+  const { code, stdout, stderr } = await run('docs/clients/typescript/client.ts', [
     address,
     sample,
   ]);

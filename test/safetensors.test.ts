@@ -11,7 +11,7 @@ import {
   type TensorSource,
   openSafetensors,
   writeSafetensors,
-} from '../lib/weights/safetensors.ts';
+} from '../lib/safetensors/safetensors.ts';
 import { graphOf, uniform } from './support/engine.ts';
 
 async function folderOf(t: ExecutionContext): Promise<string> {

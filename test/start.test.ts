@@ -5,7 +5,7 @@ import type { AddressInfo } from 'node:net';
 import { fileURLToPath } from 'node:url';
 import test from 'ava';
 import type { GenerateReportResponse } from '../lib/rpc/messages.ts';
-import { printReport, wrap } from '../services/gateway/start/print.ts';
+import { printReport, wrap } from '../cli/start/print.ts';
 import { Cleanup, makeStore } from './support/cluster.ts';
 
 const cleanup = new Cleanup();
@@ -21,7 +21,7 @@ function start(
   args: readonly string[],
   onText: (text: string, stop: () => void) => void = () => {},
 ) {
-  const main = fileURLToPath(new URL('../services/gateway/start/main.ts', import.meta.url));
+  const main = fileURLToPath(new URL('../cli/start/main.ts', import.meta.url));
   const child = spawn(process.execPath, [main, ...args]);
   let [stdout, stderr] = ['', ''];
   child.stdout.on('data', (part: Buffer) => {

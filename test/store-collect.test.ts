@@ -4,9 +4,9 @@ import { setTimeout as delay } from 'node:timers/promises';
 import test, { type ExecutionContext } from 'ava';
 import { DomainError } from '../lib/errors.ts';
 import type { VariantName } from '../lib/models/variants.ts';
-import { type CollectOptions, collectGarbage } from '../lib/weights/store/collect.ts';
-import { openStore } from '../lib/weights/store/open.ts';
-import type { ReleaseStore } from '../lib/weights/store/store.ts';
+import { type CollectOptions, collectGarbage } from '../lib/releases/store/collect.ts';
+import { openStore } from '../lib/releases/store/open.ts';
+import type { ReleaseStore } from '../lib/releases/store/store.ts';
 import { fakeRelease, folderOf } from './support/releases.ts';
 
 const everything: CollectOptions = { minAgeMs: 0, keepPerVariant: 0, keepHistory: 0 };

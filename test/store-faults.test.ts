@@ -4,8 +4,8 @@ import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import test, { type ExecutionContext } from 'ava';
 import { DomainError } from '../lib/errors.ts';
-import { createUnderLock } from '../lib/weights/store/lock.ts';
-import { openStore } from '../lib/weights/store/open.ts';
+import { createUnderLock } from '../lib/releases/store/lock.ts';
+import { openStore } from '../lib/releases/store/open.ts';
 import { onSmallDisk } from './support/full-disk.ts';
 import { fakeRelease, folderOf } from './support/releases.ts';
 import { startS3 } from './support/s3.ts';
@@ -178,7 +178,7 @@ test('under the claim protocol a dead writer is passed over once its lease has e
 });
 
 const publisher = `
-  import { openStore } from ${JSON.stringify(new URL('../lib/weights/store/open.ts', import.meta.url).href)};
+  import { openStore } from ${JSON.stringify(new URL('../lib/releases/store/open.ts', import.meta.url).href)};
   const store = openStore(process.argv[2]);
   if (process.argv[4]) await store.promote('stable', process.argv[4], { expectedGeneration: 0 });
   else await store.publish(process.argv[3]);
@@ -233,7 +233,7 @@ test('of processes that race on a channel, one moves it', async (t) => {
 });
 
 const modules = {
-  open: new URL('../lib/weights/store/open.ts', import.meta.url).href,
+  open: new URL('../lib/releases/store/open.ts', import.meta.url).href,
 };
 
 test('a store on a full disk says so, shows nothing half published, and leaves nothing behind', async (t) => {

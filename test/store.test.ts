@@ -3,11 +3,11 @@ import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import test, { type ExecutionContext } from 'ava';
 import { DomainError, type ErrorCode } from '../lib/errors.ts';
-import { manifestName } from '../lib/weights/release/manifest.ts';
-import { collectGarbage } from '../lib/weights/store/collect.ts';
-import type { Objects } from '../lib/weights/store/objects.ts';
-import { openRelease, openStore } from '../lib/weights/store/open.ts';
-import type { ReleaseStore } from '../lib/weights/store/store.ts';
+import { manifestName } from '../lib/releases/manifest.ts';
+import { collectGarbage } from '../lib/releases/store/collect.ts';
+import type { Objects } from '../lib/releases/store/objects.ts';
+import { openRelease, openStore } from '../lib/releases/store/open.ts';
+import type { ReleaseStore } from '../lib/releases/store/store.ts';
 import { fakeRelease, folderOf } from './support/releases.ts';
 import { startS3 } from './support/s3.ts';
 

@@ -2,7 +2,7 @@ import { context, defaultTextMapGetter, defaultTextMapSetter, trace } from '@ope
 import { InMemorySpanExporter } from '@opentelemetry/sdk-trace';
 import test from 'ava';
 import { DomainError } from '../lib/errors.ts';
-import { serveMetrics } from '../lib/telemetry/http.ts';
+import { serveMetrics } from '../lib/service/metrics-page.ts';
 import { createLogger } from '../lib/telemetry/logger.ts';
 import { createMetrics, metricTable, readGauge } from '../lib/telemetry/metrics.ts';
 import { type Telemetry, createTelemetry } from '../lib/telemetry/telemetry.ts';

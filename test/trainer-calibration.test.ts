@@ -1,12 +1,8 @@
 import test from 'ava';
-import { augmentGrey, seededUniform } from '../services/trainer/data/augment.ts';
-import type { PreparedStudy } from '../services/trainer/data/prepared.ts';
-import {
-  decideLabels,
-  fitDistribution,
-  fitLabels,
-} from '../services/trainer/training/calibrate.ts';
-import type { Seen } from '../services/trainer/training/see.ts';
+import { augmentGrey, seededUniform } from '../lib/training/data/augment.ts';
+import type { PreparedStudy } from '../lib/training/data/prepared.ts';
+import { decideLabels, fitDistribution, fitLabels } from '../lib/training/calibrate.ts';
+import type { Seen } from '../lib/training/see.ts';
 import { observations } from '../lib/text/labels/observations.ts';
 import { uniform } from './support/engine.ts';
 

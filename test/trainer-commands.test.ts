@@ -1,8 +1,8 @@
 import { readFile, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import test from 'ava';
-import { openStore } from '../lib/weights/store/open.ts';
-import { RunDatabase } from '../services/trainer/runs/database.ts';
+import { openStore } from '../lib/releases/store/open.ts';
+import { RunDatabase } from '../lib/training/database.ts';
 import { mini } from './support/trainer.ts';
 
 interface Judged {

@@ -5,8 +5,8 @@ import {
   parseConfig,
   parseSetting,
   trainingPreset,
-} from '../services/trainer/config.ts';
-import { planStages, rateAt } from '../services/trainer/training/stages.ts';
+} from '../lib/training/config.ts';
+import { planStages, rateAt } from '../lib/training/stages.ts';
 
 const least: ConfigInput = { variant: 'vit-label', data: 'phantom:10' };
 

@@ -6,8 +6,8 @@ import test from 'ava';
 import { loadPreset } from '../lib/models/preset.ts';
 import { initialTensor } from '../lib/models/init.ts';
 import { variantParameters } from '../lib/models/variants.ts';
-import { writeSafetensors } from '../lib/weights/safetensors.ts';
-import { RunDatabase } from '../services/trainer/runs/database.ts';
+import { writeSafetensors } from '../lib/safetensors/safetensors.ts';
+import { RunDatabase } from '../lib/training/database.ts';
 import { mini } from './support/trainer.ts';
 
 const run = promisify(execFile);

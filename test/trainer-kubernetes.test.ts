@@ -5,8 +5,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { KubeConfig, type V1Job } from '@kubernetes/client-node';
 import test, { type ExecutionContext } from 'ava';
-import { parseConfig } from '../services/trainer/config.ts';
-import { RunDatabase } from '../services/trainer/runs/database.ts';
+import { parseConfig } from '../lib/training/config.ts';
+import { RunDatabase } from '../lib/training/database.ts';
 import { jobName, jobOf, kubernetesExecutor } from '../services/trainer/runs/kubernetes.ts';
 import { Runner } from '../services/trainer/runs/runner.ts';
 
@@ -85,12 +85,7 @@ test('a Job asks for its GPU, holds no token and resumes its own run', async (t)
   t.true(made.spec?.suspend, 'Kueue admits it');
   t.false(pod?.automountServiceAccountToken);
   t.is(pod?.containers[0]?.resources?.limits?.['nvidia.com/gpu'], '1');
-  t.deepEqual(pod?.containers[0]?.args?.slice(0, 4), [
-    'services/trainer/cli.ts',
-    'train',
-    '--resume',
-    run.id,
-  ]);
+  t.deepEqual(pod?.containers[0]?.args?.slice(0, 4), ['cli/main.ts', 'train', '--resume', run.id]);
   t.deepEqual(pod?.volumes?.[0]?.persistentVolumeClaim, { claimName: 'runs' });
   t.throws(() => jobOf(run, { ...job, claims: ['runs'] }), { message: /expected CLAIM:\/FOLDER/ });
 });

@@ -1,6 +1,6 @@
 import test from 'ava';
-import { byLength, resampled } from '../services/trainer/data/order.ts';
-import type { PreparedStudy } from '../services/trainer/data/prepared.ts';
+import { byLength, resampled } from '../lib/training/data/order.ts';
+import type { PreparedStudy } from '../lib/training/data/prepared.ts';
 
 const studies = Array.from({ length: 100 }, (_, index): PreparedStudy => ({
   id: `s${index}`,

@@ -3,8 +3,8 @@ import { readFile, readdir, truncate } from 'node:fs/promises';
 import { join } from 'node:path';
 import test from 'ava';
 import { mini } from './support/trainer.ts';
-import { Checkpoints } from '../services/trainer/checkpoint.ts';
-import { RunDatabase } from '../services/trainer/runs/database.ts';
+import { Checkpoints } from '../lib/training/checkpoint.ts';
+import { RunDatabase } from '../lib/training/database.ts';
 
 type Result = { readonly run: string; readonly release: string };
 

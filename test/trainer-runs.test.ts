@@ -3,9 +3,9 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test, { type ExecutionContext } from 'ava';
-import { Checkpoints, type RunPosition } from '../services/trainer/checkpoint.ts';
-import { parseConfig } from '../services/trainer/config.ts';
-import { RunDatabase } from '../services/trainer/runs/database.ts';
+import { Checkpoints, type RunPosition } from '../lib/training/checkpoint.ts';
+import { parseConfig } from '../lib/training/config.ts';
+import { RunDatabase } from '../lib/training/database.ts';
 
 const config = parseConfig({ variant: 'vit', data: 'phantom:10' });
 
@@ -84,7 +84,7 @@ test('a lease is refused to others while its process lives, and free when it is 
   t.teardown(() => runs.close());
   const { id } = runs.create({ config });
   const script = join(place, 'holder.mjs');
-  const module = new URL('../services/trainer/runs/database.ts', import.meta.url).href;
+  const module = new URL('../lib/training/database.ts', import.meta.url).href;
   await writeFile(
     script,
     `import { RunDatabase } from ${JSON.stringify(module)};

@@ -1,13 +1,13 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import test, { type ExecutionContext } from 'ava';
-import { readConfig } from '../lib/config.ts';
+import { readConfig } from '../lib/service/settings.ts';
 import { openChannel } from '../lib/rpc/channel.ts';
 import { trainerService } from '../lib/rpc/services.ts';
 import { createTelemetry } from '../lib/telemetry/telemetry.ts';
 import type { Executor } from '../services/trainer/runs/executor.ts';
 import { start } from '../services/trainer/server.ts';
-import { settings } from '../services/trainer/settings.ts';
+import { settings } from '../services/trainer/config.ts';
 import { type Mini, mini } from './support/trainer.ts';
 
 async function serve(t: ExecutionContext, place: Mini, executor?: Executor) {

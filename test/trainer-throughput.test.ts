@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import test from 'ava';
-import { Throughput } from '../services/trainer/training/throughput.ts';
+import { Throughput } from '../lib/training/throughput.ts';
 
 test('speed, what is left and the share of the processors come from the steps after the first run', async (t) => {
   const throughput = new Throughput(100);

@@ -2,7 +2,7 @@ import { openChannel } from '../../lib/rpc/channel.ts';
 import { generatorService, labelerService, visionService } from '../../lib/rpc/services.ts';
 import { createTelemetry } from '../../lib/telemetry/telemetry.ts';
 import { isLabelVariant } from '../../lib/models/variants.ts';
-import type { Manifest } from '../../lib/weights/release/manifest.ts';
+import type { Manifest } from '../../lib/releases/manifest.ts';
 import { runChain, type ChainReport } from '../../services/gateway/chain.ts';
 import type { Seen } from '../../services/gateway/response.ts';
 import { rpcStages } from '../../services/gateway/stages.ts';

@@ -1,8 +1,8 @@
 import { readFile } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { DomainError } from '../../lib/errors.ts';
-import type { ReleaseStore } from '../../lib/weights/store/store.ts';
-import { serviceNames } from '../../services/gateway/start/cluster.ts';
+import type { ReleaseStore } from '../../lib/releases/store/store.ts';
+import { serviceNames } from '../../cli/start/cluster.ts';
 import type { startChain } from '../../test/support/cluster.ts';
 import { atRate, percentile, underLoad } from './load.ts';
 import { print } from './measure.ts';

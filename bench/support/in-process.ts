@@ -1,9 +1,9 @@
 import { decodeImage } from '../../lib/image/decode.ts';
 import { preprocess } from '../../lib/image/preprocess.ts';
 import { isLabelVariant } from '../../lib/models/variants.ts';
-import { parseDecodingOptions } from '../../lib/runtime/decode/options.ts';
+import { parseDecodingOptions } from '../../lib/releases/decoding.ts';
 import { labelText } from '../../lib/text/labels/label-text.ts';
-import type { OpenedRelease } from '../../lib/weights/store/store.ts';
+import type { OpenedRelease } from '../../lib/releases/store/store.ts';
 import { GeneratorModel } from '../../services/generator/model.ts';
 import { LabelerModel } from '../../services/labeler/model.ts';
 import { VisionModel } from '../../services/vision/model.ts';

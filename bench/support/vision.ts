@@ -8,7 +8,7 @@ import type { Preset } from '../../lib/models/preset.ts';
 import { type VariantName, servingGraphs, variantParameters } from '../../lib/models/variants.ts';
 import { emitModel } from '../../lib/onnx/emit.ts';
 import type { Backend, Session } from '../../lib/runtime/backend.ts';
-import { writeSafetensors } from '../../lib/weights/safetensors.ts';
+import { writeSafetensors } from '../../lib/safetensors/safetensors.ts';
 
 /** Deterministic uniform numbers in [-1, 1), as a normalised picture has them. */
 export function randomImage(size: number): Tensor<'float32'> {

@@ -4,7 +4,7 @@
  * prefetch, resuming and the rule for damaged files are in stream.ts, once for all of them.
  */
 import { createHash } from 'node:crypto';
-import type { DecodedImage, View as FilmView } from '../image/decode.ts';
+import type { DecodedImage, View as FilmView } from '../image/decoded.ts';
 import type { LabelState, Observation } from '../text/labels/observations.ts';
 
 export const splitNames = ['train', 'validate', 'test'] as const;

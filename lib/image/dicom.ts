@@ -2,7 +2,7 @@ import { inflateRawSync } from 'node:zlib';
 import dicomParser from 'dicom-parser';
 import type { DataSet, Element } from 'dicom-parser';
 import { codecs } from './codecs.ts';
-import type { DecodedImage, View } from './decode.ts';
+import type { DecodedImage, View } from './decoded.ts';
 import { corrupt } from './jpeg-header.ts';
 import { readGreyTransform } from './dicom-grey.ts';
 import { toGrey } from './grey.ts';

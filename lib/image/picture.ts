@@ -1,7 +1,7 @@
 import sharp from 'sharp';
 import { checkPixels, ImageRefused } from './limits.ts';
 import type { ImageLimits } from './limits.ts';
-import type { DecodedImage, PictureFormat } from './decode.ts';
+import type { DecodedImage, PictureFormat } from './decoded.ts';
 
 // No picture comes twice; libvips would keep the last ones, pixels and all.
 sharp.cache(false);

@@ -1,6 +1,6 @@
 import { availableParallelism } from 'node:os';
 import { Worker } from 'node:worker_threads';
-import type { DecodedImage } from './decode.ts';
+import type { DecodedImage } from './decoded.ts';
 import { ImageRefused } from './limits.ts';
 import type { ImageLimits } from './limits.ts';
 

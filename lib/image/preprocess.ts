@@ -1,6 +1,6 @@
 import sharp from 'sharp';
 import type { Tensor } from '../graph/types.ts';
-import type { DecodedImage } from './decode.ts';
+import type { DecodedImage } from './decoded.ts';
 import { type Preprocessing, parsePreprocessing } from './preprocessing.ts';
 
 // What says how stands apart from what does it: who only reads a release needs no image library.

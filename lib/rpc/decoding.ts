@@ -1,4 +1,4 @@
-import type { DecodingInput } from '../runtime/decode/options.ts';
+import type { DecodingInput } from '../releases/decoding.ts';
 import type { DecodingOptions, DecodingStrategy, EarlyStopping } from './messages.ts';
 
 const strategies = {

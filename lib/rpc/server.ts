@@ -10,12 +10,12 @@ import {
 import { errorDetailsServerMiddleware } from 'nice-grpc-error-details';
 import { HealthDefinition, HealthServiceImpl, HealthState } from 'nice-grpc-server-health';
 import { ServerReflection, ServerReflectionService } from 'nice-grpc-server-reflection';
-import { portError } from '../telemetry/http.ts';
 import type { Telemetry } from '../telemetry/telemetry.ts';
 import { type DeadlineContext, deadlineInterceptor, deadlineMiddleware } from './deadline.ts';
 import { openServerWindows } from './flow-control.ts';
 import { maxMessageBytes } from './limits.ts';
 import { observeServer } from './observe.ts';
+import { portError } from './port-error.ts';
 import { descriptorSet } from './services.ts';
 import { type TlsFiles, serverCredentials } from './tls.ts';
 

@@ -1,5 +1,9 @@
-import { type Config, integer, list, optional, share, text } from '../../lib/config.ts';
-import { lifecycleSettings, listenSettings, storePollMs } from '../../lib/rpc/server-settings.ts';
+import { type Config, integer, list, optional, share, text } from '../../lib/service/settings.ts';
+import {
+  lifecycleSettings,
+  listenSettings,
+  storePollMs,
+} from '../../lib/service/server-settings.ts';
 
 /** Every setting of the gateway. */
 export const settings = {

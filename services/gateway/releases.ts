@@ -6,8 +6,8 @@ import type {
   Release,
   Sent,
 } from '../../lib/rpc/messages.ts';
-import { isReleaseId, type Manifest } from '../../lib/weights/release/manifest.ts';
-import type { ReleaseStore } from '../../lib/weights/store/store.ts';
+import { isReleaseId, type Manifest } from '../../lib/releases/manifest.ts';
+import type { ReleaseStore } from '../../lib/releases/store/store.ts';
 import type { Catalogue } from './catalogue.ts';
 
 const standardPageSize = 50;

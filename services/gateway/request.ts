@@ -7,7 +7,7 @@ import type {
   Image,
   View as ViewName,
 } from '../../lib/rpc/messages.ts';
-import { parseDecodingOptions } from '../../lib/runtime/decode/options.ts';
+import { parseDecodingOptions } from '../../lib/releases/decoding.ts';
 import type { Hop, Study, StudyImage } from './chain.ts';
 import type { Wish } from './route.ts';
 import type { View } from './views.ts';

@@ -1,9 +1,9 @@
 import { bind } from '../../lib/rpc/server.ts';
 import { reportService } from '../../lib/rpc/services.ts';
-import { startWatchedServer, tlsOf } from '../../lib/rpc/watched-server.ts';
+import { startWatchedServer, tlsOf } from '../../lib/service/watched-server.ts';
 import type { Telemetry } from '../../lib/telemetry/telemetry.ts';
-import { openStore } from '../../lib/weights/store/open.ts';
-import type { ReleaseStore } from '../../lib/weights/store/store.ts';
+import { openStore } from '../../lib/releases/store/open.ts';
+import type { ReleaseStore } from '../../lib/releases/store/store.ts';
 import { createAuthenticate } from './auth.ts';
 import { Catalogue } from './catalogue.ts';
 import type { GatewayConfig } from './config.ts';

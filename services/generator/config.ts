@@ -1,5 +1,5 @@
-import { type Config, integer } from '../../lib/config.ts';
-import { modelSettings } from '../../lib/rpc/model-settings.ts';
+import { type Config, integer } from '../../lib/service/settings.ts';
+import { modelSettings } from '../../lib/service/model-settings.ts';
 
 /** Every setting of the generator service. */
 export const settings = {

@@ -6,12 +6,12 @@ import {
   type GeneratorRun,
   createGenerator,
 } from '../../lib/runtime/decode/generator.ts';
-import { parseDecodingOptions } from '../../lib/runtime/decode/options.ts';
-import type { Model } from '../../lib/runtime/releases.ts';
+import { parseDecodingOptions } from '../../lib/releases/decoding.ts';
+import type { Model } from '../../lib/releases/holder.ts';
 import { loadWarmed } from '../../lib/runtime/warm.ts';
 import { type Tokenizer, loadTokenizer } from '../../lib/text/tokenizer.ts';
-import type { Manifest } from '../../lib/weights/release/manifest.ts';
-import type { OpenedRelease } from '../../lib/weights/store/store.ts';
+import type { Manifest } from '../../lib/releases/manifest.ts';
+import type { OpenedRelease } from '../../lib/releases/store/store.ts';
 
 export interface GeneratorModelOptions {
   readonly backend: BackendOptions;

@@ -1,4 +1,4 @@
-import { type RunningService, startModelServer } from '../../lib/rpc/model-server.ts';
+import { type RunningService, startModelServer } from '../../lib/service/model-server.ts';
 import { bind } from '../../lib/rpc/server.ts';
 import { generatorService } from '../../lib/rpc/services.ts';
 import type { GeneratorRun } from '../../lib/runtime/decode/generator.ts';

@@ -4,7 +4,7 @@ import { decodingInput } from '../../lib/rpc/decoding.ts';
 import { priorityOf } from '../../lib/rpc/priority.ts';
 import type { generatorService } from '../../lib/rpc/services.ts';
 import { tensorOf } from '../../lib/rpc/tensors.ts';
-import type { ReleaseHolder } from '../../lib/runtime/releases.ts';
+import type { ReleaseHolder } from '../../lib/releases/holder.ts';
 import type { Telemetry } from '../../lib/telemetry/telemetry.ts';
 import { Timeline } from '../../lib/telemetry/timeline.ts';
 import { Deltas } from './deltas.ts';

@@ -1,7 +1,7 @@
 import { invalidArgument } from '../../lib/errors.ts';
 import type { Tensor } from '../../lib/graph/types.ts';
 import type { Generated } from '../../lib/runtime/decode/generator.ts';
-import { type DecodingInput, parseDecodingOptions } from '../../lib/runtime/decode/options.ts';
+import { type DecodingInput, parseDecodingOptions } from '../../lib/releases/decoding.ts';
 import { BatchQueue, type Priority } from '../../lib/runtime/queue.ts';
 import { queueObserver, watchQueues } from '../../lib/telemetry/queue.ts';
 import type { Telemetry } from '../../lib/telemetry/telemetry.ts';

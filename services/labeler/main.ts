@@ -1,4 +1,4 @@
-import { runProgram } from '../../lib/rpc/main.ts';
+import { runProgram } from '../../lib/service/main.ts';
 import { settings } from './config.ts';
 import { start } from './server.ts';
 

@@ -2,11 +2,11 @@ import { join } from 'node:path';
 import { DomainError } from '../../lib/errors.ts';
 import type { Tensor } from '../../lib/graph/types.ts';
 import type { Backend, BackendOptions, Session } from '../../lib/runtime/backend.ts';
-import type { Model } from '../../lib/runtime/releases.ts';
+import type { Model } from '../../lib/releases/holder.ts';
 import { loadWarmed } from '../../lib/runtime/warm.ts';
 import { type Observation, observations } from '../../lib/text/labels/observations.ts';
-import type { Manifest } from '../../lib/weights/release/manifest.ts';
-import type { OpenedRelease } from '../../lib/weights/store/store.ts';
+import type { Manifest } from '../../lib/releases/manifest.ts';
+import type { OpenedRelease } from '../../lib/releases/store/store.ts';
 
 /** What the classifier says of one observation. */
 export interface Label {

@@ -1,4 +1,4 @@
-import { type RunningService, startModelServer } from '../../lib/rpc/model-server.ts';
+import { type RunningService, startModelServer } from '../../lib/service/model-server.ts';
 import { bind } from '../../lib/rpc/server.ts';
 import { labelerService } from '../../lib/rpc/services.ts';
 import type { Telemetry } from '../../lib/telemetry/telemetry.ts';

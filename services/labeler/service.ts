@@ -3,7 +3,7 @@ import type { DeadlineContext } from '../../lib/rpc/deadline.ts';
 import { priorityOf } from '../../lib/rpc/priority.ts';
 import type { labelerService } from '../../lib/rpc/services.ts';
 import { tensorOf } from '../../lib/rpc/tensors.ts';
-import type { ReleaseHolder } from '../../lib/runtime/releases.ts';
+import type { ReleaseHolder } from '../../lib/releases/holder.ts';
 import type { Telemetry } from '../../lib/telemetry/telemetry.ts';
 import { Timeline } from '../../lib/telemetry/timeline.ts';
 import { labelText } from '../../lib/text/labels/label-text.ts';

@@ -1,6 +1,6 @@
-import { runProgram } from '../../lib/rpc/main.ts';
+import { runProgram } from '../../lib/service/main.ts';
 import { start } from './server.ts';
-import { settings } from './settings.ts';
+import { settings } from './config.ts';
 
 const title = 'The trainer of RadScribe: datasets in, releases out.';
 const { argv, env } = process;

@@ -1,15 +1,15 @@
 import { bind } from '../../lib/rpc/server.ts';
 import { trainerService } from '../../lib/rpc/services.ts';
-import { startWatchedServer } from '../../lib/rpc/watched-server.ts';
+import { startWatchedServer } from '../../lib/service/watched-server.ts';
 import type { Telemetry } from '../../lib/telemetry/telemetry.ts';
-import { openStore } from '../../lib/weights/store/open.ts';
+import { openStore } from '../../lib/releases/store/open.ts';
 import { invalidArgument } from '../../lib/errors.ts';
-import { RunDatabase } from './runs/database.ts';
+import { RunDatabase } from '../../lib/training/database.ts';
 import { type Executor, processExecutor } from './runs/executor.ts';
 import { followMetrics } from './runs/metrics.ts';
 import { Runner } from './runs/runner.ts';
 import { trainerImplementation } from './service.ts';
-import type { TrainerSettings } from './settings.ts';
+import type { TrainerSettings } from './config.ts';
 import { Trainer } from './trainer.ts';
 
 export interface RunningTrainer {

@@ -12,11 +12,11 @@ import type {
   TrainingRunState,
 } from '../../lib/rpc/messages.ts';
 import type { Service } from '../../lib/rpc/services.ts';
-import { type Manifest, isReleaseId } from '../../lib/weights/release/manifest.ts';
-import type { ChannelState } from '../../lib/weights/store/channels.ts';
-import type { Row, Tables } from './evaluation/tables.ts';
-import { promoteRelease } from './promote.ts';
-import type { Run, RunState } from './runs/database.ts';
+import { type Manifest, isReleaseId } from '../../lib/releases/manifest.ts';
+import type { ChannelState } from '../../lib/releases/store/channels.ts';
+import type { Row, Tables } from '../../lib/training/evaluation/tables.ts';
+import { promoteRelease } from '../../lib/releases/promote.ts';
+import type { Run, RunState } from '../../lib/training/database.ts';
 import type { Trainer } from './trainer.ts';
 
 /** Translates between TrainerService and the trainer, nothing else. */

@@ -2,17 +2,22 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { SplitName } from '../../lib/data/dataset.ts';
 import { DomainError, invalidArgument } from '../../lib/errors.ts';
 import { loadPreset } from '../../lib/models/preset.ts';
-import type { ReleaseStore } from '../../lib/weights/store/store.ts';
+import type { ReleaseStore } from '../../lib/releases/store/store.ts';
 import {
   type JsonObject,
   mergeConfigs,
   parseConfig,
   trainingPreset,
   type TrainingConfig,
-} from './config.ts';
-import type { EvaluationResult } from './evaluation/evaluate.ts';
-import { evaluateRelease } from './evaluation/release.ts';
-import { type Run, type RunDatabase, type RunEvent, hasEnded } from './runs/database.ts';
+} from '../../lib/training/config.ts';
+import type { EvaluationResult } from '../../lib/training/evaluation/evaluate.ts';
+import { evaluateRelease } from '../../lib/training/evaluation/release.ts';
+import {
+  type Run,
+  type RunDatabase,
+  type RunEvent,
+  hasEnded,
+} from '../../lib/training/database.ts';
 import type { Runner } from './runs/runner.ts';
 
 export interface TrainerOptions {

@@ -1,5 +1,5 @@
-import { type Config, integer } from '../../lib/config.ts';
-import { batchSettings, modelSettings } from '../../lib/rpc/model-settings.ts';
+import { type Config, integer } from '../../lib/service/settings.ts';
+import { batchSettings, modelSettings } from '../../lib/service/model-settings.ts';
 
 /** Every setting of the vision service. */
 export const settings = {

@@ -1,6 +1,7 @@
 import { invalidArgument } from '../../lib/errors.ts';
 import type { Tensor } from '../../lib/graph/types.ts';
-import { type DecodedImage, decodeImage } from '../../lib/image/decode.ts';
+import { decodeImage } from '../../lib/image/decode.ts';
+import type { DecodedImage } from '../../lib/image/decoded.ts';
 import { preprocess } from '../../lib/image/preprocess.ts';
 import { type Batch, BatchQueue, type Priority } from '../../lib/runtime/queue.ts';
 import { queueObserver, watchQueues } from '../../lib/telemetry/queue.ts';

@@ -1,11 +1,11 @@
 import type { ServiceImplementation } from 'nice-grpc';
-import type { View } from '../../lib/image/decode.ts';
+import type { View } from '../../lib/image/decoded.ts';
 import type { View as ViewName } from '../../lib/rpc/messages.ts';
 import type { DeadlineContext } from '../../lib/rpc/deadline.ts';
 import { priorityOf } from '../../lib/rpc/priority.ts';
 import type { visionService } from '../../lib/rpc/services.ts';
 import { tensorMessage } from '../../lib/rpc/tensors.ts';
-import type { ReleaseHolder } from '../../lib/runtime/releases.ts';
+import type { ReleaseHolder } from '../../lib/releases/holder.ts';
 import type { Telemetry } from '../../lib/telemetry/telemetry.ts';
 import { Timeline } from '../../lib/telemetry/timeline.ts';
 import type { Embedder } from './embedder.ts';

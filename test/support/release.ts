@@ -3,11 +3,11 @@ import { imagenet } from '../../lib/image/preprocess.ts';
 import { initialTensor } from '../../lib/models/init.ts';
 import { loadPreset } from '../../lib/models/preset.ts';
 import { type VariantName, variantParameters } from '../../lib/models/variants.ts';
-import { type DecodingInput, parseDecodingOptions } from '../../lib/runtime/decode/options.ts';
+import { type DecodingInput, parseDecodingOptions } from '../../lib/releases/decoding.ts';
 import { joinReport } from '../../lib/text/report-text.ts';
 import { trainUnigram, trainWordPiece } from '../../lib/text/tokenizer.ts';
-import type { Manifest } from '../../lib/weights/release/manifest.ts';
-import { writeRelease } from '../../lib/weights/release/write.ts';
+import type { Manifest } from '../../lib/releases/manifest.ts';
+import { writeRelease } from '../../lib/releases/write.ts';
 
 const demo = loadPreset('demo');
 

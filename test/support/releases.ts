@@ -5,8 +5,8 @@ import type { ExecutionContext } from 'ava';
 import { imagenet } from '../../lib/image/preprocess.ts';
 import { loadPreset } from '../../lib/models/preset.ts';
 import type { VariantName } from '../../lib/models/variants.ts';
-import { parseDecodingOptions } from '../../lib/runtime/decode/options.ts';
-import { digestOf } from '../../lib/weights/release/digest.ts';
+import { parseDecodingOptions } from '../../lib/releases/decoding.ts';
+import { digestOf } from '../../lib/releases/digest.ts';
 import {
   type Manifest,
   type ManifestContent,
@@ -14,7 +14,7 @@ import {
   parseManifest,
   releaseFiles,
   releaseIdOf,
-} from '../../lib/weights/release/manifest.ts';
+} from '../../lib/releases/manifest.ts';
 
 export async function folderOf(t: ExecutionContext<unknown>): Promise<string> {
   const folder = await mkdtemp(join(tmpdir(), 'radscribe-'));

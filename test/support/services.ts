@@ -4,12 +4,12 @@ import { join } from 'node:path';
 import { type ReadableSpan, InMemorySpanExporter } from '@opentelemetry/sdk-trace';
 import type { ExecutionContext } from 'ava';
 import type { ServiceDefinition } from 'nice-grpc';
-import { type Config, type Settings, readConfig } from '../../lib/config.ts';
+import { type Config, type Settings, readConfig } from '../../lib/service/settings.ts';
 import type { VariantName } from '../../lib/models/variants.ts';
 import { openChannel } from '../../lib/rpc/channel.ts';
-import type { RunningService } from '../../lib/rpc/model-server.ts';
+import type { RunningService } from '../../lib/service/model-server.ts';
 import { type Telemetry, createTelemetry } from '../../lib/telemetry/telemetry.ts';
-import { openStore } from '../../lib/weights/store/open.ts';
+import { openStore } from '../../lib/releases/store/open.ts';
 import { writeRandomRelease } from './release.ts';
 
 /** A store in a folder of its own, and releases of random weights in it. */

@@ -1,8 +1,8 @@
-import type { Settings } from '../../lib/config.ts';
+import type { Settings } from '../../lib/service/settings.ts';
 import { settings as gateway } from '../../services/gateway/config.ts';
 import { settings as generator } from '../../services/generator/config.ts';
 import { settings as labeler } from '../../services/labeler/config.ts';
-import { settings as trainer } from '../../services/trainer/settings.ts';
+import { settings as trainer } from '../../services/trainer/config.ts';
 import { settings as vision } from '../../services/vision/config.ts';
 
 const services: Readonly<Record<string, Settings>> = {

@@ -8,7 +8,7 @@ import {
   reportService,
   visionService,
 } from '../../lib/rpc/services.ts';
-import { readConfig } from '../../lib/config.ts';
+import { readConfig } from '../../lib/service/settings.ts';
 import { createTelemetry } from '../../lib/telemetry/telemetry.ts';
 import { observations } from '../../lib/text/labels/observations.ts';
 import { settings } from '../../services/gateway/config.ts';

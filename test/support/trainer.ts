@@ -4,7 +4,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import type { ExecutionContext } from 'ava';
-import type { JsonObject } from '../../services/trainer/config.ts';
+import type { JsonObject } from '../../lib/training/config.ts';
 
 const preset = {
   name: 'miniature',
@@ -74,7 +74,7 @@ interface Started {
   }>;
 }
 
-const cli = resolve(import.meta.dirname, '../../services/trainer/cli.ts');
+const cli = resolve(import.meta.dirname, '../../cli/main.ts');
 
 export async function mini(t: ExecutionContext): Promise<Mini> {
   const root = await mkdtemp(join(tmpdir(), 'radscribe-train-'));

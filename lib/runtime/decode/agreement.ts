@@ -1,4 +1,4 @@
-import type { DecodingOptions } from './options.ts';
+import type { DecodingOptions } from '../../releases/decoding.ts';
 import type { GenerateRequest, Generator } from './generator.ts';
 
 /** How far one generator, say with 8-bit weights, writes what another one writes. */

@@ -1,5 +1,5 @@
 import { processScores, processes, topIndices } from './processors.ts';
-import type { DecodingOptions } from './options.ts';
+import type { DecodingOptions } from '../../releases/decoding.ts';
 import type {
   Continuation,
   FinishReason,

@@ -5,16 +5,9 @@ import type { Backend, Session } from '../backend.ts';
 import { cancelled } from '../failures.ts';
 import { type Member, type RunningBatch, loadBatch } from './batch.ts';
 import { type Memory, int64 } from './cache.ts';
-import { type DecodingOptions, rowsOf } from './options.ts';
-import {
-  type Followed,
-  type Found,
-  type GeneratedToken,
-  type Search,
-  type SearchContext,
-  createSearch,
-  followSearch,
-} from './search.ts';
+import { type DecodingOptions, rowsOf } from '../../releases/decoding.ts';
+import { type Followed, createSearch, followSearch } from './create-search.ts';
+import type { Found, GeneratedToken, Search, SearchContext } from './search.ts';
 
 /** What of a preset the generator must know (lib/models/preset.ts). */
 interface GeneratorPreset {

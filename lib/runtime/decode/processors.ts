@@ -1,4 +1,4 @@
-import type { DecodingOptions } from './options.ts';
+import type { DecodingOptions } from '../../releases/decoding.ts';
 
 /**
  * Changes scores in place before a token is chosen, as Hugging Face's logits processors do and in

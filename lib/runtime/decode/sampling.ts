@@ -1,6 +1,6 @@
 import { topIndices } from './processors.ts';
 import { mix32 } from '../../models/init.ts';
-import type { DecodingOptions } from './options.ts';
+import type { DecodingOptions } from '../../releases/decoding.ts';
 
 /**
  * Uniform in [0, 1) for a seed and a position (murmur3's finaliser over a counter): a request draws the

@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
-import type { Run } from './database.ts';
+import type { Run } from '../../../lib/training/database.ts';
 
 /** Something that trains a run: a child process here, a Job on Kubernetes. */
 export interface Executor {
@@ -10,7 +10,7 @@ export interface Executor {
   readonly outlivesUs: boolean;
 }
 
-const cli = fileURLToPath(new URL('../cli.ts', import.meta.url));
+const cli = fileURLToPath(new URL('../../../cli/main.ts', import.meta.url));
 
 export interface ProcessExecutorOptions {
   readonly runs: string;

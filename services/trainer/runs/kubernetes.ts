@@ -7,7 +7,7 @@ import {
   type V1Job,
 } from '@kubernetes/client-node';
 import { DomainError, invalidArgument } from '../../../lib/errors.ts';
-import type { Run } from './database.ts';
+import type { Run } from '../../../lib/training/database.ts';
 import type { Executor } from './executor.ts';
 
 export interface JobOptions {
@@ -96,7 +96,7 @@ interface Claim {
 function containerOf(run: Run, options: JobOptions, volumes: readonly Claim[]): V1Container {
   const { image, gpus, runs, cache } = options;
   const devices = gpus > 0 ? { 'nvidia.com/gpu': String(gpus) } : {};
-  const command = ['services/trainer/cli.ts', 'train', '--resume', run.id];
+  const command = ['cli/main.ts', 'train', '--resume', run.id];
   return {
     name: 'train',
     image,

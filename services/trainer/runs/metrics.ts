@@ -1,5 +1,5 @@
 import type { Metrics } from '../../../lib/telemetry/metrics.ts';
-import type { RunDatabase } from './database.ts';
+import type { RunDatabase } from '../../../lib/training/database.ts';
 
 const everyMs = 2000;
 

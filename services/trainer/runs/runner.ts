@@ -1,5 +1,5 @@
 import { DomainError } from '../../../lib/errors.ts';
-import { type Run, type RunDatabase, hasEnded } from './database.ts';
+import { type Run, type RunDatabase, hasEnded } from '../../../lib/training/database.ts';
 import type { Executor } from './executor.ts';
 
 export interface RunnerOptions {

@@ -1,7 +1,7 @@
 import type { Tensor } from '../../../lib/graph/types.ts';
 import type { T5Config } from '../../../lib/models/t5.ts';
 import type { GenerateRequest } from '../../../lib/runtime/decode/generator.ts';
-import { parseDecodingOptions } from '../../../lib/runtime/decode/options.ts';
+import { parseDecodingOptions } from '../../../lib/releases/decoding.ts';
 import { openSmallGenerator } from '../generator.ts';
 import { weightsIn } from '../models.ts';
 import { type Comparison, compareExactly, compareNumber, tolerances } from './compare.ts';

@@ -9,10 +9,10 @@ import { backward } from '../../../lib/graph/backward.ts';
 import type { Tensor } from '../../../lib/graph/types.ts';
 import type { Value } from '../../../lib/graph/value.ts';
 import type { ParameterSet } from '../../../lib/models/parameters.ts';
-import type { Architecture } from '../../../lib/weights/import/architectures.ts';
-import { matchCheckpoint } from '../../../lib/weights/import/match.ts';
-import { openCheckpoint } from '../../../lib/weights/import/open.ts';
-import { writeSafetensors } from '../../../lib/weights/safetensors.ts';
+import type { Architecture } from '../../../lib/checkpoints/architectures.ts';
+import { matchCheckpoint } from '../../../lib/checkpoints/match.ts';
+import { openCheckpoint } from '../../../lib/checkpoints/open.ts';
+import { writeSafetensors } from '../../../lib/safetensors/safetensors.ts';
 import { graphOf, numbers, runGraph, tensor } from '../engine.ts';
 import { weightsIn } from '../models.ts';
 import {

@@ -1,0 +1,102 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { availableParallelism, tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { SplitName } from '../../data/dataset.ts';
+import { variantNames } from '../../models/variants.ts';
+import { createBackend } from '../../runtime/backend.ts';
+import type { Manifest } from '../../releases/manifest.ts';
+import type { OpenedRelease, ReleaseStore } from '../../releases/store/store.ts';
+import { parseConfig } from '../config.ts';
+import { openDataset } from '../data/open.ts';
+import { prepareDataset } from '../data/prepared.ts';
+import { loadTexts } from '../data/texts.ts';
+import { type EvaluateOptions, type EvaluationResult, evaluate } from './evaluate.ts';
+
+export interface JudgeOptions {
+  /** Place of the dataset; that of its training unless told. */
+  readonly data?: string | undefined;
+  readonly split?: SplitName | undefined;
+  readonly studies?: number | undefined;
+  readonly samples?: number | undefined;
+  readonly threads?: number | undefined;
+  readonly cache: string;
+  readonly signal?: AbortSignal;
+  readonly onProgress?: (what: string, done: number, total: number) => void;
+}
+
+export interface EvaluateReleaseOptions extends JudgeOptions {
+  readonly store: ReleaseStore;
+  readonly release: string;
+}
+
+/** Judges a release of a store anew, as it is served. */
+export async function evaluateRelease(
+  options: EvaluateReleaseOptions,
+): Promise<EvaluationResult & { readonly manifest: Manifest }> {
+  const { store, release, signal } = options;
+  const opened = await store.open(release, { signal });
+  const result = await withStudies(opened, options, evaluate);
+  return { ...result, manifest: opened.manifest };
+}
+
+/** Opens what a release is judged with, an engine and the studies of a dataset, while `work` lasts. */
+export async function withStudies<T>(
+  { manifest, folder }: OpenedRelease,
+  options: JudgeOptions,
+  work: (context: EvaluateOptions) => Promise<T>,
+): Promise<T> {
+  const { cache, signal, onProgress, threads = 0 } = options;
+  const own = parseConfig(manifest.provenance.config, `release ${manifest.id} provenance.config`);
+  const config = options.data === undefined ? own : { ...own, data: options.data };
+  const scratch = await mkdtemp(join(tmpdir(), 'radscribe-evaluate-'));
+  const intraOpThreads = threads === 0 ? availableParallelism() : threads;
+  await using resources = new AsyncDisposableStack();
+  resources.defer(() => rm(scratch, { recursive: true, force: true }));
+  const dataset = resources.adopt(await openDataset(config.data), (opened) => opened.close());
+  const prepared = resources.adopt(
+    await prepareDataset(dataset, {
+      preprocessing: manifest.preprocessing,
+      limits: config.studies,
+      seed: config.seed,
+      cache,
+      onProgress: (done, total) => onProgress?.('prepare', done, total),
+      ...(signal && { signal }),
+    }),
+    (opened) => opened.close(),
+  );
+  const backend = resources.adopt(await createBackend({ intraOpThreads }), (made) =>
+    made.dispose(),
+  );
+  return await work({
+    backend,
+    folder,
+    scratch,
+    config,
+    preset: manifest.preset,
+    calibration: manifest.labels,
+    prepared,
+    texts: loadTexts(folder, config, manifest.preset),
+    split: options.split ?? config.evaluation.split,
+    studies: options.studies ?? config.evaluation.studies,
+    decoding: manifest.decoding,
+    samples: options.samples ?? 1000,
+    ...(signal && { signal }),
+    ...(onProgress && { onProgress }),
+  });
+}
+
+/** The newest release of each variant of a store, in the order of the paper. */
+export async function newestReleases(store: ReleaseStore): Promise<Manifest[]> {
+  const newest = new Map<string, Manifest>();
+  let pageToken: string | undefined;
+  do {
+    const page = await store.list({ pageToken });
+    for (const manifest of page.releases) {
+      const known = newest.get(manifest.variant);
+      const isNewer = !known || known.provenance.createdAt < manifest.provenance.createdAt;
+      if (isNewer) newest.set(manifest.variant, manifest);
+    }
+    pageToken = page.nextPageToken;
+  } while (pageToken !== undefined);
+  return variantNames.flatMap((variant) => newest.get(variant) ?? []);
+}

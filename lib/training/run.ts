@@ -1,0 +1,200 @@
+import { mkdir, rm, writeFile } from 'node:fs/promises';
+import { availableParallelism } from 'node:os';
+import { join } from 'node:path';
+import type { Tracer } from '@opentelemetry/api';
+import { DomainError } from '../errors.ts';
+import { inSpan } from '../telemetry/tracing.ts';
+import { loadPreset } from '../models/preset.ts';
+import { createBackend } from '../runtime/backend.ts';
+import { Checkpoints } from './checkpoint.ts';
+import { decodingOf } from './config.ts';
+import { openDataset } from './data/open.ts';
+import { type Prepared, prepareDataset } from './data/prepared.ts';
+import { loadTexts, makeTokenizers } from './data/texts.ts';
+import { type EvaluationResult, evaluate } from './evaluation/evaluate.ts';
+import { drawFigures } from './evaluation/figures.ts';
+import { publish } from './publish.ts';
+import { simpleProgress } from './progress.ts';
+import type { Lease, Run, RunDatabase } from './database.ts';
+import { Journal } from './journal.ts';
+import type { Reporter, RunContext } from './run-context.ts';
+import { type Trained, train } from './train.ts';
+
+export interface ExecuteOptions {
+  readonly database: RunDatabase;
+  /** Folder of prepared datasets, shared by all runs. */
+  readonly cache: string;
+  readonly reporter: Reporter;
+  /** Gets a span of the run, with one of each part of it. */
+  readonly tracer: Tracer;
+  /** Fires when the process is to stop; the run can be resumed after. */
+  readonly signal: AbortSignal;
+  /** What the operator typed, for the provenance. */
+  readonly command?: string;
+}
+
+/** The run was asked to end for good. */
+class Cancelled extends Error {
+  override readonly name = 'Cancelled';
+}
+
+/**
+ * Trains a run to its end, from wherever it stands, and publishes its release. Its state in the
+ * database tells how it ended; what ended it early is thrown. Throws RUN_LEASED where another trainer
+ * has it, and RUN_ENDED where there is nothing left to do.
+ */
+export async function executeRun(id: string, options: ExecuteOptions): Promise<Run> {
+  const { database } = options;
+  const lease = database.lease(id);
+  try {
+    const run = database.get(id);
+    if (run.state === 'succeeded' || run.state === 'cancelled') {
+      const message = `run ${id} is ${run.state}; there is nothing to resume`;
+      throw new DomainError('FAILED_PRECONDITION', 'RUN_ENDED', message, { field: 'run' });
+    }
+    database.setState(id, 'running');
+    const release = await inSpan(options.tracer, 'training run', (span) => {
+      const { variant, preset } = run.config;
+      span.setAttributes({ run: id, variant, preset });
+      return work(run, options, lease);
+    });
+    database.setState(id, 'succeeded', { release });
+    return database.get(id);
+  } catch (error) {
+    tellEnd(id, options, error);
+    if (error instanceof Cancelled) return database.get(id);
+    throw error;
+  } finally {
+    lease.release();
+  }
+}
+
+function tellEnd(id: string, { database, signal }: ExecuteOptions, error: unknown): void {
+  if (error instanceof Cancelled) return database.setState(id, 'cancelled');
+  const reason = error instanceof DomainError ? error.reason : 'INTERNAL';
+  if (reason === 'RUN_LEASED' || reason === 'RUN_LEASE_LOST' || reason === 'RUN_ENDED') return;
+  if (signal.aborted) return database.setState(id, 'interrupted');
+  const message = error instanceof Error ? error.message : String(error);
+  return database.setState(id, 'failed', { error: { reason, message } });
+}
+
+async function work(run: Run, options: ExecuteOptions, lease: Lease): Promise<string> {
+  const { database, reporter, signal, tracer } = options;
+  const { config } = run;
+  const preset = loadPreset(config.preset);
+  const folder = database.folderOf(run.id);
+  await mkdir(folder, { recursive: true });
+  await writeFile(join(folder, 'config.json'), `${JSON.stringify(config, undefined, 2)}\n`);
+  const prepared = await inSpan(tracer, 'prepare', () => prepare(run, options));
+  const threads = config.threads === 0 ? availableParallelism() : config.threads;
+  const backend = await createBackend({ provider: config.provider, intraOpThreads: threads });
+  try {
+    await makeTokenizers(folder, prepared.splits, config, preset);
+    const texts = loadTexts(folder, config, preset);
+    const checkpoints = new Checkpoints(join(folder, 'checkpoints'), config.checkpoints.keep);
+    const journal = new Journal(join(folder, 'metrics.jsonl'));
+    const context: RunContext = {
+      folder,
+      config,
+      preset,
+      prepared,
+      texts,
+      backend,
+      checkpoints,
+      journal,
+      reporter: recording(run.id, database, reporter),
+      tracer,
+      signal,
+      check: () => {
+        lease.check();
+        if (database.get(run.id).cancelRequested) throw new Cancelled('cancelled');
+      },
+    };
+    const trained = await train(context);
+    const judged = await inSpan(tracer, 'evaluate', () => judge(context, trained));
+    const { tables } = judged;
+    await journal.add({ kind: 'evaluation', stage: 'finish', step: 0, tables });
+    await drawFigures(folder, await journal.read());
+    const release = await publish({ run, context, trained, tables, command: options.command });
+    await rm(trained.models, { recursive: true, force: true });
+    database.addEvent(run.id, 'release', { release: release.id, store: release.store });
+    reporter.event('evaluation', { release: release.id, store: release.store, tables });
+    return release.id;
+  } finally {
+    await backend.dispose();
+    await prepared.close();
+  }
+}
+
+function judge(context: RunContext, trained: Trained): Promise<EvaluationResult> {
+  const { config, prepared, reporter } = context;
+  const { split: wanted, studies } = config.evaluation;
+  return evaluate({
+    ...context,
+    folder: trained.models,
+    scratch: context.folder,
+    calibration: trained.calibration,
+    split: prepared.splits[wanted].length > 0 ? wanted : 'validate',
+    studies,
+    decoding: decodingOf(config, context.preset.maxReportTokens),
+    samples: 1000,
+    onProgress: (what, done, total) =>
+      reporter.progress(simpleProgress(`evaluate: ${what}`, done, total)),
+  });
+}
+
+async function prepare(
+  { config }: Run,
+  { cache, reporter, signal }: ExecuteOptions,
+): Promise<Prepared> {
+  const { imageSize } = loadPreset(config.preset);
+  const dataset = await openDataset(config.data);
+  try {
+    return await prepareDataset(dataset, {
+      preprocessing: { ...config.preprocessing, height: imageSize, width: imageSize },
+      limits: config.studies,
+      seed: config.seed,
+      cache,
+      signal,
+      onProgress: (done, total) => reporter.progress(simpleProgress('prepare', done, total)),
+    });
+  } finally {
+    await dataset.close();
+  }
+}
+
+/** At most one progress event in so many milliseconds reaches the database. */
+const eventEveryMs = 2000;
+
+/** Tells the database what the reporter is told. */
+function recording(id: string, database: RunDatabase, reporter: Reporter): Reporter {
+  let toldAt = -Infinity;
+  return {
+    progress(progress) {
+      reporter.progress(progress);
+      const now = performance.now();
+      if (now - toldAt < eventEveryMs) return;
+      toldAt = now;
+      const { stage, epoch, step, totalSteps, loss, studiesPerSecond, etaSeconds } = progress;
+      database.setProgress(id, {
+        stage,
+        epoch,
+        step,
+        totalSteps,
+        loss,
+        studiesPerSecond,
+        etaSeconds,
+      });
+      database.addEvent(id, 'progress', { ...progress });
+    },
+    event(kind, data) {
+      reporter.event(kind, data);
+      const kinds = {
+        validation: 'metrics',
+        checkpoint: 'checkpoint',
+        warning: 'warning',
+      } as const;
+      database.addEvent(id, kind in kinds ? kinds[kind as keyof typeof kinds] : 'progress', data);
+    },
+  };
+}
