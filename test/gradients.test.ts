@@ -1,9 +1,8 @@
 import test, { type ExecutionContext } from 'ava';
-import type { OpName } from '../lib/graph/attributes.ts';
 import { backward } from '../lib/graph/backward.ts';
 import { o } from '../lib/graph/build.ts';
 import { optimize } from '../lib/graph/passes.ts';
-import { table } from '../lib/graph/table.ts';
+import { type OpName, table } from '../lib/graph/table.ts';
 import type { Dtype, Tensor } from '../lib/graph/types.ts';
 import { GraphError, type Value, input, isFloat } from '../lib/graph/value.ts';
 import {

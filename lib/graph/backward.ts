@@ -1,8 +1,6 @@
-import type { OpName } from './attributes.ts';
 import { o } from './build.ts';
 import { printShape, sameShape } from './dim.ts';
-import type { Row } from './ops/row.ts';
-import { table } from './table.ts';
+import { rowOf } from './table.ts';
 import { type Node, type Value, GraphError, isFloat, scalar, sortNodes } from './value.ts';
 
 /** Sums a cotangent over the axes that broadcasting added or stretched. */
@@ -15,7 +13,7 @@ function unbroadcast(cotangent: Value, primal: Value): Value {
   const added = Array.from({ length: extra }, (_, axis) => axis);
   let summed = stretched.length > 0 ? o.ReduceSum(cotangent, stretched, true) : cotangent;
   if (added.length > 0) summed = o.ReduceSum(summed, added, false);
-  // A rule may also answer smaller than the primal, which then broadcasts.
+  // A rule may also give less than the primal's shape, which then broadcasts.
   return o.ExpandLike(summed, primal);
 }
 
@@ -47,11 +45,10 @@ function activeNodes(order: readonly Node[], wrt: ReadonlySet<Value>): Set<Node>
 }
 
 function applyRule(node: Node, g: Value): readonly (Value | null)[] {
-  // Pairing a node with its own row is what the table's type promises and an index access forgets.
-  const row = table[node.op] as Row<OpName>;
-  if (!row.vjp) throw new GraphError(`${node.op} has no gradient`);
-  const { inputs: x, outputs: y, attributes } = node;
-  return row.vjp({ o, x, y, attributes, g });
+  const { op, inputs: x, outputs: y, attributes } = node;
+  const { vjp } = rowOf(op);
+  if (!vjp) throw new GraphError(`${op} has no gradient`);
+  return vjp({ o, x, y, attributes, g });
 }
 
 /**
@@ -77,7 +74,7 @@ export function backward(loss: Value, wrt: readonly Value[], seed?: Value): Valu
     const g = output && cotangents.get(output);
     if (!active.has(node)) continue;
     const stray = others.find((value) => cotangents.has(value));
-    if (!table[node.op].vjp ? node.outputs.some((value) => cotangents.has(value)) : stray) {
+    if (!rowOf(node.op).vjp ? node.outputs.some((value) => cotangents.has(value)) : stray) {
       const which = stray ? `the second output of ${node.op}` : node.op;
       throw new GraphError(
         `no gradient through ${which} ${printShape(output?.shape ?? [])}, on the path ` +

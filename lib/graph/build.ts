@@ -1,4 +1,3 @@
-import type { OpAttributes, OpName } from './attributes.ts';
 import {
   type Dim,
   type Shape,
@@ -8,7 +7,10 @@ import {
   sameShape,
   sizeOf,
 } from './dim.ts';
-import { table } from './table.ts';
+import { binary, unary } from './ops/elementwise.ts';
+import type { Builder, Operand, Pads, Pair } from './ops/builder.ts';
+import { reductions } from './ops/reduce.ts';
+import { type AttributesOf, type OpName, rowOf } from './table.ts';
 import type { Dtype } from './types.ts';
 import {
   type Graph,
@@ -22,27 +24,30 @@ import {
   scalar,
 } from './value.ts';
 
-/** A number stands for a scalar constant of the other operand's dtype. */
-export type Operand = Value | number;
-type Pair = readonly [number, number];
-type Pads = readonly [number, number, number, number];
-
-/** Makes a node and its output values; every node is checked by its row as it is made. */
-export function apply<K extends OpName>(
+/** Makes a node and its output values; the operator's row checks its inputs. */
+export const apply = <K extends OpName>(
   op: K,
   inputs: readonly Value[],
-  attributes: OpAttributes[K],
-): readonly Value[] {
+  attributes: AttributesOf<K>,
+): readonly Value[] => make(op, inputs, attributes);
+
+/** The same operation on other inputs. */
+export const reapply = (
+  { op, attributes }: Pick<Node, 'op' | 'attributes'>,
+  inputs: readonly Value[],
+): readonly Value[] => make(op, inputs, attributes);
+
+function make(op: string, inputs: readonly Value[], attributes: object): readonly Value[] {
   let types: readonly Type[];
   try {
-    types = table[op].infer(inputs, attributes);
+    types = rowOf(op).infer(inputs, attributes);
   } catch (error) {
     if (!(error instanceof GraphError)) throw error;
     const operands = inputs.map(({ dtype, shape }) => `${dtype}${printShape(shape)}`).join(', ');
     throw new GraphError(`${op}(${operands}): ${error.message}`);
   }
   const outputs: Value[] = [];
-  const node: Node<K> = { op, inputs, attributes, outputs };
+  const node: Node = { op, inputs, attributes, outputs };
   types.forEach((type, index) => outputs.push({ ...type, source: { kind: 'node', node, index } }));
   return outputs;
 }
@@ -50,7 +55,7 @@ export function apply<K extends OpName>(
 function one<K extends OpName>(
   op: K,
   inputs: readonly Value[],
-  attributes: OpAttributes[K],
+  attributes: AttributesOf<K>,
 ): Value {
   const [value] = apply(op, inputs, attributes);
   if (!value) throw new GraphError(`${op} has no output`);
@@ -60,7 +65,7 @@ function one<K extends OpName>(
 function two<K extends OpName>(
   op: K,
   inputs: readonly Value[],
-  attributes: OpAttributes[K],
+  attributes: AttributesOf<K>,
 ): readonly [Value, Value] {
   const [first, second] = apply(op, inputs, attributes);
   if (!first || !second) throw new GraphError(`${op} has no second output`);
@@ -76,54 +81,11 @@ const dtypeOf = (...values: readonly Operand[]): Dtype => {
   return known.dtype;
 };
 
-type Binary =
-  | 'Add'
-  | 'Sub'
-  | 'Mul'
-  | 'Div'
-  | 'Pow'
-  | 'Max'
-  | 'Min'
-  | 'Equal'
-  | 'Greater'
-  | 'Less'
-  | 'And'
-  | 'Or'
-  | 'BitwiseXor';
-const binary =
-  (op: Binary) =>
-  (a: Operand, b: Operand): Value =>
-    one(op, [operand(a, dtypeOf(a, b)), operand(b, dtypeOf(a, b))], {});
-
-type Unary =
-  | 'Neg'
-  | 'Abs'
-  | 'Exp'
-  | 'Log'
-  | 'Sqrt'
-  | 'Reciprocal'
-  | 'Cos'
-  | 'Erf'
-  | 'Tanh'
-  | 'Sigmoid'
-  | 'Softplus'
-  | 'Relu'
-  | 'Gelu'
-  | 'Floor'
-  | 'Not'
-  | 'IsNaN'
-  | 'IsInf'
-  | 'Shape';
-const unary =
-  (op: Unary) =>
-  (x: Value): Value =>
-    one(op, [x], {});
-
-type Reduction = 'ReduceSum' | 'ReduceMean' | 'ReduceMax' | 'ReduceSumSquare';
-const reduction =
-  (op: Reduction) =>
-  (x: Value, axes: readonly number[] = x.shape.map((_, axis) => axis), keepdims = false): Value =>
-    one(op, [x], { axes: axes.map((axis) => positive(axis, x)), keepdims });
+/** A function for every row, by the operator's name. */
+const each = <K extends string, F>(rows: Readonly<Record<K, unknown>>, make: (op: K) => F) =>
+  Object.fromEntries(Object.keys(rows).map((op) => [op, make(op as K)])) as {
+    readonly [P in K]: F;
+  };
 
 const positive = (axis: number, x: Value): number => (axis < 0 ? axis + x.shape.length : axis);
 
@@ -210,42 +172,21 @@ function choose(
 
 /** The builder: functions named as the ONNX operators, then a few that compose them. */
 export const o = {
-  Add: binary('Add'),
-  Sub: binary('Sub'),
-  Mul: binary('Mul'),
-  Div: binary('Div'),
-  Pow: binary('Pow'),
-  Max: binary('Max'),
-  Min: binary('Min'),
-  Equal: binary('Equal'),
-  Greater: binary('Greater'),
-  Less: binary('Less'),
-  And: binary('And'),
-  Or: binary('Or'),
-  BitwiseXor: binary('BitwiseXor'),
+  ...each(
+    unary,
+    (op) =>
+      (x: Value): Value =>
+        one(op, [x], {}),
+  ),
+  ...each(binary, (op) => (a: Operand, b: Operand): Value => {
+    const dtype = dtypeOf(a, b);
+    return one(op, [operand(a, dtype), operand(b, dtype)], {});
+  }),
   BitShift: (x: Value, by: number, direction: 'LEFT' | 'RIGHT'): Value =>
     one('BitShift', [x, scalar(by, x.dtype)], { direction }),
   Where: (condition: Value, yes: Operand, no: Operand): Value =>
     one('Where', [condition, operand(yes, dtypeOf(yes, no)), operand(no, dtypeOf(yes, no))], {}),
 
-  Neg: unary('Neg'),
-  Abs: unary('Abs'),
-  Exp: unary('Exp'),
-  Log: unary('Log'),
-  Sqrt: unary('Sqrt'),
-  Reciprocal: unary('Reciprocal'),
-  Cos: unary('Cos'),
-  Erf: unary('Erf'),
-  Tanh: unary('Tanh'),
-  Sigmoid: unary('Sigmoid'),
-  Softplus: unary('Softplus'),
-  Relu: unary('Relu'),
-  Gelu: unary('Gelu'),
-  Floor: unary('Floor'),
-  Not: unary('Not'),
-  IsNaN: unary('IsNaN'),
-  IsInf: unary('IsInf'),
-  Shape: unary('Shape'),
   Cast: (x: Value, to: Dtype): Value => (x.dtype === to ? x : one('Cast', [x], { to })),
 
   /** `shape` is written down where at most one dimension must be found at run time. */
@@ -275,6 +216,7 @@ export const o = {
   Slice: slice,
   Split: (x: Value, at: Value, sizes: readonly [Dim, Dim], axis = -1): readonly [Value, Value] =>
     two('Split', [x, at], { axis: positive(axis, x), sizes }),
+  Shape: (x: Value): Value => one('Shape', [x], {}),
   Pad: (x: Value, pads: readonly number[]): Value => one('Pad', [x], { pads }),
   /** start, start + 1, ... up to `end`; `size` names how many there are. */
   Range: (start: Value, end: Value, size: Dim): Value =>
@@ -289,10 +231,16 @@ export const o = {
   TopK: (x: Value, k: number, axis = -1): readonly [Value, Value] =>
     two('TopK', [x], { axis: positive(axis, x), k }),
 
-  ReduceSum: reduction('ReduceSum'),
-  ReduceMean: reduction('ReduceMean'),
-  ReduceMax: reduction('ReduceMax'),
-  ReduceSumSquare: reduction('ReduceSumSquare'),
+  ...each(
+    reductions,
+    (op) =>
+      (
+        x: Value,
+        axes: readonly number[] = x.shape.map((_, axis) => axis),
+        keepdims = false,
+      ): Value =>
+        one(op, [x], { axes: axes.map((axis) => positive(axis, x)), keepdims }),
+  ),
   Softmax: (x: Value, axis = -1): Value => one('Softmax', [x], { axis: positive(axis, x) }),
   LogSoftmax: (x: Value, axis = -1): Value => one('LogSoftmax', [x], { axis: positive(axis, x) }),
 
@@ -322,7 +270,7 @@ export const o = {
       dilations?: Pair;
     } = {},
   ): Value => one('Conv', bias ? [x, w, bias] : [x, w], { strides, pads, dilations }),
-  ConvTranspose: (x: Value, w: Value, attributes: OpAttributes['ConvTranspose']): Value =>
+  ConvTranspose: (x: Value, w: Value, attributes: AttributesOf<'ConvTranspose'>): Value =>
     one('ConvTranspose', [x, w], attributes),
   MaxPool: (x: Value, kernel_shape: Pair, strides: Pair, pads: Pads = [0, 0, 0, 0]): Value =>
     one('MaxPool', [x], { kernel_shape, strides, pads }),
@@ -391,9 +339,7 @@ export const o = {
     const zeros = o.Mul(o.Pad(x, pads), 0);
     return o.ScatterElements(zeros, o.ExpandLike(position, x), x, axis);
   },
-} satisfies Record<OpName, unknown> & Record<string, unknown>;
-
-export type Builder = typeof o;
+} satisfies Builder & Record<OpName, unknown> & Record<string, unknown>;
 
 /**
  * The constant that ONNX Reshape needs to go from one shape to another: 0 keeps a dimension, -1 is

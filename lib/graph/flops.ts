@@ -1,4 +1,5 @@
 import { type Dim, evaluateDim } from './dim.ts';
+import { isNode } from './table.ts';
 import { type Graph, GraphError, type Node, bodiesOf, scopeOf, sortNodes } from './value.ts';
 
 /**
@@ -24,21 +25,13 @@ function flopsOfNode(node: Node, symbols: Readonly<Record<string, number>>): num
     shape.reduce<number>((product, dim) => product * count(dim), 1);
   const [x, w] = node.inputs.map(({ shape }) => shape);
   const y = node.outputs[0]?.shape;
-  switch (node.op) {
-    case 'MatMul':
-      return 2 * elements(y) * count(x?.at(-1));
-    case 'Gemm':
-      return 2 * elements(y) * count(x?.at((node as Node<'Gemm'>).attributes.transA ? 0 : 1));
-    case 'Conv':
-      return 2 * elements(y) * elements(w?.slice(1));
-    case 'ConvTranspose':
-      // Every element of the input meets every position of its channel's kernels.
-      return 2 * elements(x) * elements(w?.slice(1));
-    default: {
-      // What a body captures belongs to the graph around it and is counted there, once.
-      const bodies = bodiesOf(node).map(([, body]) => total(scopeOf(body).nodes, symbols));
-      const trips = node.op === 'Loop' ? count((node as Node<'Loop'>).attributes.trips) : 1;
-      return trips * Math.max(0, ...bodies);
-    }
-  }
+  if (isNode(node, 'MatMul')) return 2 * elements(y) * count(x?.at(-1));
+  if (isNode(node, 'Gemm')) return 2 * elements(y) * count(x?.at(node.attributes.transA ? 0 : 1));
+  if (isNode(node, 'Conv')) return 2 * elements(y) * elements(w?.slice(1));
+  // Every element of the input meets every position of its channel's kernels.
+  if (isNode(node, 'ConvTranspose')) return 2 * elements(x) * elements(w?.slice(1));
+  // What a body captures belongs to the graph around it and is counted there, once.
+  const bodies = bodiesOf(node).map(([, body]) => total(scopeOf(body).nodes, symbols));
+  const trips = isNode(node, 'Loop') ? count(node.attributes.trips) : 1;
+  return trips * Math.max(0, ...bodies);
 }

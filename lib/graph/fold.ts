@@ -1,5 +1,5 @@
-import type { OpName } from './attributes.ts';
 import { isStatic } from './dim.ts';
+import { type OpName, isNode } from './table.ts';
 import { type Node, type Value, constantData, constantOf } from './value.ts';
 
 /** Larger constants are left to the engine, which folds them when the session is made. */
@@ -20,7 +20,7 @@ const unary: Partial<Record<OpName, (x: number) => number>> = {
   Exp: Math.exp,
 };
 /** These change how data is read, not the data. */
-const views: ReadonlySet<OpName> = new Set(['Reshape', 'Squeeze', 'Unsqueeze']);
+const views: ReadonlySet<string> = new Set<OpName>(['Reshape', 'Squeeze', 'Unsqueeze']);
 
 const numbers = (value: Value): number[] | undefined => {
   const tensor = constantData(value);
@@ -40,16 +40,16 @@ export function fold(node: Node, inputs: readonly Value[]): readonly Value[] | u
   const [result] = node.outputs;
   const [first, second] = inputs;
   if (!result || !first) return undefined;
-  if (node.op === 'Shape' && isStatic(first.shape)) return [constantOf(first.shape, 'int64')];
+  if (isNode(node, 'Shape') && isStatic(first.shape)) return [constantOf(first.shape, 'int64')];
   if (!isStatic(result.shape) || result.dtype === 'bfloat16') return undefined;
   const a = numbers(first);
   if (!a) return undefined;
-  if (views.has(node.op) || node.op === 'Cast') {
+  if (views.has(node.op) || isNode(node, 'Cast')) {
     return [constantOf(a, result.dtype, result.shape)];
   }
-  const one = unary[node.op];
+  const one = unary[node.op as OpName];
   if (one && inputs.length === 1) return [constantOf(a.map(one), result.dtype, result.shape)];
-  const two = node.op === 'Div' ? divide(result.dtype) : binary[node.op];
+  const two = isNode(node, 'Div') ? divide(result.dtype) : binary[node.op as OpName];
   const b = second && numbers(second);
   // Scalars and equal shapes: broadcasting proper is rare among constants.
   if (!two || !b || (a.length !== 1 && b.length !== 1 && a.length !== b.length)) return undefined;

@@ -1,9 +1,9 @@
-import type { OpAttributes, OpName } from './attributes.ts';
-import { apply, o } from './build.ts';
+import { o, reapply } from './build.ts';
 import { type Shape, sameShape } from './dim.ts';
 import { fold } from './fold.ts';
 import { broadcastShapes } from './ops/row.ts';
 import { rewrite } from './rewrite.ts';
+import { type NodeOf, type OpName, isNode } from './table.ts';
 import { type Graph, type Node, type Value, constantData, constantOf } from './value.ts';
 
 type Rule = (node: Node, inputs: readonly Value[]) => readonly Value[] | undefined;
@@ -14,18 +14,24 @@ const scalarOf = (value: Value): number | undefined => {
 };
 
 /** The node behind a value if it is of this operator. */
-function producer<K extends OpName>(value: Value | undefined, op: K): Node<K> | undefined {
-  if (value?.source.kind !== 'node' || value.source.node.op !== op) return undefined;
-  return value.source.node as Node<K>;
+function producer<K extends OpName>(value: Value | undefined, op: K): NodeOf<K> | undefined {
+  const node = value?.source.kind === 'node' ? value.source.node : undefined;
+  return isNode(node, op) ? node : undefined;
 }
 
 /** What is neutral on the right of an operator; Mul and Add also take it on the left. */
-const neutral: Partial<Record<OpName, number>> = { Add: 0, Sub: 0, Mul: 1, Div: 1, Pow: 1 };
-const commutative: ReadonlySet<OpName> = new Set(['Add', 'Mul']);
+const neutral: ReadonlyMap<string, number> = new Map<OpName, number>([
+  ['Add', 0],
+  ['Sub', 0],
+  ['Mul', 1],
+  ['Div', 1],
+  ['Pow', 1],
+]);
+const commutative: ReadonlySet<string> = new Set<OpName>(['Add', 'Mul']);
 
 /** x*1, x+0, 0+x, 1*x. */
 const dropNeutral: Rule = ({ op, outputs }, [a, b]) => {
-  const unit = neutral[op];
+  const unit = neutral.get(op);
   const shape = outputs[0]?.shape;
   if (unit === undefined || !a || !b || !shape) return undefined;
   if (scalarOf(b) === unit && sameShape(a.shape, shape)) return [a];
@@ -36,18 +42,18 @@ const dropNeutral: Rule = ({ op, outputs }, [a, b]) => {
 /** Undoes a pair: Neg Neg, Reshape Reshape, Transpose Transpose, Squeeze Unsqueeze. */
 const mergePairs: Rule = (node, inputs) => {
   const [x] = inputs;
-  if (node.op === 'Neg') {
+  if (isNode(node, 'Neg')) {
     const inner = producer(x, 'Neg')?.inputs[0];
     return inner && [inner];
   }
-  if (node.op === 'Reshape' && inputs.length === 1) {
+  if (isNode(node, 'Reshape') && inputs.length === 1) {
     const inner = producer(x, 'Reshape');
     const source = inner?.inputs[0];
-    const { shape } = (node as Node<'Reshape'>).attributes;
+    const { shape } = node.attributes;
     return source && sameShape(source.shape, shape) ? [source] : undefined;
   }
-  if (node.op === 'Transpose') {
-    const { perm } = (node as Node<'Transpose'>).attributes;
+  if (isNode(node, 'Transpose')) {
+    const { perm } = node.attributes;
     const inner = producer(x, 'Transpose');
     const source = inner?.inputs[0];
     if (!inner || !source) return undefined;
@@ -57,7 +63,7 @@ const mergePairs: Rule = (node, inputs) => {
   return undefined;
 };
 
-const broadcasting: ReadonlySet<OpName> = new Set([
+const broadcasting: ReadonlySet<string> = new Set<OpName>([
   'Add',
   'Sub',
   'Mul',
@@ -80,7 +86,7 @@ const skipExpand: Rule = (node, inputs) => {
   const found = candidates.find(
     (candidate) => candidate.some((v, i) => v !== inputs[i]) && reaches(candidate, shape),
   );
-  return found && apply<OpName>(node.op, found, node.attributes);
+  return found && reapply(node, found);
 };
 
 const reaches = (values: readonly Value[], shape: Shape): boolean =>
@@ -88,7 +94,7 @@ const reaches = (values: readonly Value[], shape: Shape): boolean =>
 
 /** (x * s) * t -> x * (s * t) for scalars, so that scale factors cost no pass over the data. */
 const joinScales: Rule = (node, [a, b]) => {
-  if (node.op !== 'Mul' || !a || !b) return undefined;
+  if (!isNode(node, 'Mul') || !a || !b) return undefined;
   const [x, t] = b.shape.length === 0 ? [a, b] : [b, a];
   if (t.shape.length > 0 || x.shape.length === 0) return undefined;
   const [p, q] = producer(x, 'Mul')?.inputs ?? [];
@@ -107,7 +113,7 @@ const widenScalars: Rule = (node, inputs) => {
   if (!inputs.some((value) => value.shape.length === 0)) return undefined;
   const ones = shape.map(() => 1);
   const wide = inputs.map((value) => (value.shape.length === 0 ? widen(value, ones) : value));
-  return apply<OpName>(node.op, wide, node.attributes);
+  return reapply(node, wide);
 };
 
 function widen(value: Value, shape: readonly number[]): Value {
@@ -133,14 +139,14 @@ function shareEqualNodes(): Rule {
     const earlier = known.get(key);
     if (earlier) return earlier;
     const changed = inputs.some((value, index) => value !== node.inputs[index]);
-    const outputs = changed ? apply<OpName>(node.op, inputs, node.attributes) : node.outputs;
+    const outputs = changed ? reapply(node, inputs) : node.outputs;
     known.set(key, outputs);
     return outputs;
   };
 }
 
 /** JSON has no infinities, and a slice to the end is not a slice to nothing. */
-const printKey = (attributes: OpAttributes[OpName]): string =>
+const printKey = (attributes: object): string =>
   JSON.stringify(attributes, (_, value: unknown) =>
     typeof value === 'number' && !Number.isFinite(value) ? String(value) : value,
   );

@@ -1,33 +1,45 @@
-import type { OpName } from './attributes.ts';
-import { apply, o } from './build.ts';
+import { o, reapply } from './build.ts';
 import { rewrite } from './rewrite.ts';
+import { type OpName, isNode } from './table.ts';
 import { type Graph, type Value, isFloat } from './value.ts';
 
-/** Where the time goes and float16 is safe: products with float32 accumulation inside the engine. */
-const half: ReadonlySet<OpName> = new Set(['MatMul', 'Gemm', 'Conv']);
-/** Sums over many elements, and functions that leave float16's range (65504) or precision. */
-const full: ReadonlySet<OpName> = new Set([
-  'Softmax',
-  'LogSoftmax',
-  'LayerNormalization',
-  'BatchNormalization',
-  'ReduceSum',
-  'ReduceMean',
-  'ReduceSumSquare',
-  'Exp',
-  'Log',
-  'Pow',
-  'Sqrt',
-  'Reciprocal',
-  'Erf',
-  'Gelu',
-  'Softplus',
-  'Sigmoid',
-  'Tanh',
-  'Div',
-  'ScatterElements',
-  'MaxPool',
-  'AveragePool',
+/** Most of the time goes here, and float16 is safe: ONNX Runtime accumulates products in float32. */
+const products: ReadonlySet<string> = new Set<OpName>(['MatMul', 'Gemm', 'Conv']);
+/**
+ * Operators that move, select or combine few values, and so stay within float16's range (65504) and
+ * precision where their inputs do. Every other one, sums over many elements above all, is not listed.
+ */
+const narrow: ReadonlySet<string> = new Set<OpName>([
+  'Add',
+  'Sub',
+  'Mul',
+  'Max',
+  'Min',
+  'Neg',
+  'Abs',
+  'Relu',
+  'Floor',
+  'Where',
+  'Equal',
+  'Greater',
+  'Less',
+  'IsNaN',
+  'IsInf',
+  'Reshape',
+  'Expand',
+  'Squeeze',
+  'Unsqueeze',
+  'Transpose',
+  'Concat',
+  'Slice',
+  'Split',
+  'Pad',
+  'Shape',
+  'Gather',
+  'GatherElements',
+  'ReduceMax',
+  'ArgMax',
+  'TopK',
 ]);
 
 const castTo = (value: Value, to: 'float16' | 'float32'): Value =>
@@ -36,22 +48,22 @@ const castTo = (value: Value, to: 'float16' | 'float32'): Value =>
 /**
  * Mixed precision: rewrites a forward graph so that matrix products and convolutions compute in
  * float16 while parameters, sums and the loss stay float32 (Micikevicius et al. 2018). Parameters are
- * cast inside the graph, so gradients arrive at the float32 master weights. Other operators compute in
- * the widest dtype they are given, where a scalar constant takes the dtype of what it meets.
+ * cast inside the graph, so gradients arrive at the float32 master weights. Operators of `narrow` compute
+ * in the widest dtype of their inputs, where a scalar constant takes the dtype of the other operand.
  */
 export function mixedPrecision(graph: Graph): Graph {
   const mixed = rewrite(graph, (node, inputs) => {
     const floats = inputs.filter(({ dtype }) => dtype === 'float16' || dtype === 'float32');
-    if (floats.length === 0 || node.op === 'Cast') return undefined;
+    if (floats.length === 0 || isNode(node, 'Cast')) return undefined;
     const decisive = floats.filter(
       ({ source, shape }) => !(source.kind === 'constant' && shape.length === 0),
     );
     const allHalf = decisive.length > 0 && decisive.every(({ dtype }) => dtype === 'float16');
-    const target = half.has(node.op) || (allHalf && !full.has(node.op)) ? 'float16' : 'float32';
-    return apply<OpName>(
-      node.op,
+    const target =
+      products.has(node.op) || (allHalf && narrow.has(node.op)) ? 'float16' : 'float32';
+    return reapply(
+      node,
       inputs.map((value) => castTo(value, target)),
-      node.attributes,
     );
   });
   return {

@@ -1,5 +1,6 @@
 import { o } from './build.ts';
 import { rewrite } from './rewrite.ts';
+import { type NodeOf, isNode } from './table.ts';
 import { type Graph, type Node, type Value, parameter, sortNodes } from './value.ts';
 
 /** A weight that a quantised graph reads as 8-bit codes with a scale for every block of a row. */
@@ -23,19 +24,19 @@ const nameOf = (value: Value | undefined): string | undefined =>
 /** A stored weight, or rows of one, which lie together in its codes as well. */
 interface LinearWeight {
   readonly weight: Value;
-  readonly rows: Node<'Slice'> | undefined;
+  readonly rows: NodeOf<'Slice'> | undefined;
 }
 
 /** What x is multiplied by the transpose of, which is how every linear layer is written. */
 function linearWeight(node: Node): LinearWeight | undefined {
-  if (node.op !== 'Gemm') return undefined;
-  const { transA, transB } = (node as Node<'Gemm'>).attributes;
+  if (!isNode(node, 'Gemm')) return undefined;
+  const { transA, transB } = node.attributes;
   const [, factor] = node.inputs;
   if (transA || !transB || !factor) return undefined;
   if (nameOf(factor)) return { weight: factor, rows: undefined };
   const { source } = factor;
-  if (source.kind !== 'node' || source.node.op !== 'Slice') return undefined;
-  const rows = source.node as Node<'Slice'>;
+  const rows = source.kind === 'node' ? source.node : undefined;
+  if (!isNode(rows, 'Slice')) return undefined;
   const [weight] = rows.inputs;
   return weight && nameOf(weight) && rows.attributes.axes.join() === '0'
     ? { weight, rows }
@@ -98,8 +99,8 @@ export function quantizeWeights(graph: Graph): {
       return [bias ? o.Add(product, bias) : product];
     }
     const [table, indices] = inputs;
-    const tied = node.op === 'Gather' && table && leaves.get(table);
-    const isRows = tied && (node as Node<'Gather'>).attributes.axis === 0;
+    const tied = table && leaves.get(table);
+    const isRows = tied && isNode(node, 'Gather') && node.attributes.axis === 0;
     return isRows && indices ? [gatherRows(tied, table, indices)] : undefined;
   });
   return { graph: rewritten, weights: [...leaves.values()].map(({ weight }) => weight) };

@@ -1,5 +1,4 @@
-import type { OpName } from './attributes.ts';
-import { apply } from './build.ts';
+import { reapply } from './build.ts';
 import { type Graph, type Node, type Value, bodiesOf, sortNodes } from './value.ts';
 
 /**
@@ -26,14 +25,14 @@ export function rewrite(
       });
       let fresh: readonly Value[] | undefined;
       if (bodies.length > 0) {
-        const attributes = Object.assign({}, node.attributes, Object.fromEntries(bodies));
-        fresh = apply<OpName>(node.op, inputs, attributes);
+        const attributes = { ...node.attributes, ...Object.fromEntries(bodies) };
+        fresh = reapply({ op: node.op, attributes }, inputs);
       } else {
         fresh = replace(node, inputs);
       }
       if (!fresh) {
         const changed = inputs.some((value, index) => value !== node.inputs[index]);
-        fresh = changed ? apply<OpName>(node.op, inputs, node.attributes) : node.outputs;
+        fresh = changed ? reapply(node, inputs) : node.outputs;
       }
       node.outputs.forEach((value, index) => rebuilt.set(value, fresh[index] ?? value));
     }

@@ -1,8 +1,7 @@
-import type { OpAttributes, OpName } from './attributes.ts';
 import { type Shape, isStatic, printShape } from './dim.ts';
 import type { Dtype, DtypeArray, Tensor } from './types.ts';
 
-/** What a graph is told wrong while it is built: shapes that do not fit, a missing gradient. */
+/** An error in how a graph is built: shapes that do not fit, a missing gradient. */
 export class GraphError extends Error {
   override readonly name = 'GraphError';
 }
@@ -24,10 +23,11 @@ export interface Value extends Type {
     | { readonly kind: 'node'; readonly node: Node; readonly index: number };
 }
 
-export interface Node<K extends OpName = OpName> {
-  readonly op: K;
+/** Of any operator; `isNode` (table.ts) tells which, and so the type of its attributes. */
+export interface Node {
+  readonly op: string;
   readonly inputs: readonly Value[];
-  readonly attributes: OpAttributes[K];
+  readonly attributes: object;
   readonly outputs: readonly Value[];
 }
 
@@ -108,12 +108,12 @@ export const isFloat = (dtype: Dtype): boolean =>
 interface Scope {
   /** The body's own nodes, in order. */
   readonly nodes: readonly Node[];
-  /** What the body reads of the graph around it. */
+  /** Values of the graph around it that the body reads. */
   readonly captures: readonly Value[];
 }
 const scopes = new WeakMap<Graph, Scope>();
 
-/** Splits what a body's outputs need into the body's own part and what the outer graph gives it. */
+/** Splits the nodes that a body's outputs need into the body's own and values of the outer graph. */
 export function scopeOf(body: Graph): Scope {
   const known = scopes.get(body);
   if (known) return known;

@@ -1,5 +1,5 @@
-import type { OpName } from '../graph/attributes.ts';
 import { type Shape, isStatic, printShape } from '../graph/dim.ts';
+import { type OpName, isNode } from '../graph/table.ts';
 import { bytesPerElement } from '../graph/types.ts';
 import {
   type Graph,
@@ -12,7 +12,7 @@ import {
   operands,
   sortNodes,
 } from '../graph/value.ts';
-import { lowering } from './lower.ts';
+import { lower } from './lower.ts';
 import {
   type GraphProto,
   type NodeProto,
@@ -66,7 +66,7 @@ const bytesOf = (data: NodeJS.TypedArray): Uint8Array =>
   new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
 
 /** Operators whose second and third outputs are optional in ONNX, and not computed unless read. */
-const mayDrop: ReadonlySet<OpName> = new Set(['MaxPool', 'LayerNormalization']);
+const mayDrop: ReadonlySet<string> = new Set<OpName>(['MaxPool', 'LayerNormalization']);
 
 /** Rows of a stored parameter, along its first axis. */
 interface Rows {
@@ -139,11 +139,7 @@ class Writer {
   }
 
   #node(node: Node, scope: Scope): NodeProto {
-    const lower = lowering[node.op] as (
-      attributes: unknown,
-      node: Node,
-    ) => ReturnType<(typeof lowering)[OpName]>;
-    const { attributes, indices = [], domain = '' } = lower(node.attributes, node);
+    const { attributes, indices = [], domain = '' } = lower(node);
     if (domain) this.domains.add(domain);
     const input = [
       ...node.inputs.map((value) => this.#nameOf(value, scope)),
@@ -154,8 +150,8 @@ class Writer {
       attribute.push({ name, type: 5, g: this.#body(node, body, scope) });
     }
     // A Loop has no condition: its trip count alone ends it. An If's operands are seen, not passed.
-    if (node.op === 'Loop') input.splice(1, 0, '');
-    if (node.op === 'If') input.splice(1);
+    if (isNode(node, 'Loop')) input.splice(1, 0, '');
+    if (isNode(node, 'If')) input.splice(1);
     const output = node.outputs.map((value) => this.#outputName(node, value, scope));
     while (output.at(-1) === '') output.pop();
     return {
@@ -179,7 +175,7 @@ class Writer {
 
   #body(node: Node, body: Graph, around: Scope): GraphProto {
     const scope: Scope = new Map(around);
-    const passes = node.op === 'Loop';
+    const passes = isNode(node, 'Loop');
     body.inputs.forEach((value, index) => {
       const operand = node.inputs[index + 1];
       const name = 'name' in value.source ? value.source.name : 'carried';
@@ -271,9 +267,9 @@ class Writer {
 function storedRows(node: Node, scope: Scope): Rows | undefined {
   const [table] = node.inputs;
   const [rows] = node.outputs;
-  if (node.op !== 'Slice' || table?.source.kind !== 'parameter' || scope.has(table))
+  if (!isNode(node, 'Slice') || table?.source.kind !== 'parameter' || scope.has(table))
     return undefined;
-  const { starts, axes, steps } = (node as Node<'Slice'>).attributes;
+  const { starts, axes, steps } = node.attributes;
   const from = starts[0] ?? 0;
   if (axes.length !== 1 || axes[0] !== 0 || steps[0] !== 1 || from < 0) return undefined;
   return { name: table.source.name, table, from, to: from + Number(rows?.shape[0]) };

@@ -1,6 +1,7 @@
-import type { OpAttributes, OpName } from '../graph/attributes.ts';
 import { reshapeTarget } from '../graph/build.ts';
 import { type Shape, isStatic, printShape } from '../graph/dim.ts';
+import type { None } from '../graph/ops/row.ts';
+import type { AttributesOf, OpName } from '../graph/table.ts';
 import { type Node, GraphError } from '../graph/value.ts';
 import { type AttributeProto, dataTypes } from './schema.ts';
 
@@ -21,13 +22,13 @@ interface Lowered {
   /** Small integers that the opset takes as inputs; they follow the node's own inputs. */
   readonly indices?: readonly (readonly number[])[];
 }
-type Lowering<K extends OpName> = (attributes: OpAttributes[K], node: Node) => Lowered;
+type Lowering<K extends OpName> = (attributes: AttributesOf<K>, node: Node) => Lowered;
 
 const plain = (): Lowered => ({ attributes: [] });
 const onAxis = ({ axis }: { readonly axis: number }): Lowered => ({
   attributes: [int('axis', axis)],
 });
-const reduction = ({ axes, keepdims }: OpAttributes['ReduceSum']): Lowered => ({
+const reduction = ({ axes, keepdims }: AttributesOf<'ReduceSum'>): Lowered => ({
   attributes: [int('keepdims', Number(keepdims))],
   indices: [axes],
 });
@@ -38,7 +39,7 @@ const axesInput = ({ axes }: { readonly axes: readonly number[] }): Lowered => (
 const epsilon = (attributes: { readonly epsilon: number }): Lowered => ({
   attributes: [float('epsilon', attributes.epsilon)],
 });
-const pool = ({ kernel_shape, strides, pads }: OpAttributes['MaxPool']): Lowered => ({
+const pool = ({ kernel_shape, strides, pads }: AttributesOf<'MaxPool'>): Lowered => ({
   attributes: [ints('kernel_shape', kernel_shape), ints('strides', strides), ints('pads', pads)],
 });
 
@@ -49,41 +50,10 @@ function requireTarget(target: readonly number[] | undefined, shape: Shape): rea
   return target;
 }
 
-export const lowering: { readonly [K in OpName]: Lowering<K> } = {
-  Add: plain,
-  Sub: plain,
-  Mul: plain,
-  Div: plain,
-  Pow: plain,
-  Max: plain,
-  Min: plain,
-  Neg: plain,
-  Abs: plain,
-  Exp: plain,
-  Log: plain,
-  Sqrt: plain,
-  Reciprocal: plain,
-  Cos: plain,
-  Erf: plain,
-  Tanh: plain,
-  Sigmoid: plain,
-  Softplus: plain,
-  Relu: plain,
-  Gelu: plain,
-  Floor: plain,
-  Equal: plain,
-  Greater: plain,
-  Less: plain,
-  And: plain,
-  Or: plain,
-  Not: plain,
-  IsNaN: plain,
-  IsInf: plain,
-  BitwiseXor: plain,
-  Where: plain,
-  Shape: plain,
-  Range: plain,
-  MatMul: plain,
+type WithoutAttributes = { [K in OpName]: AttributesOf<K> extends None ? K : never }[OpName];
+
+/** Operators with attributes; the others are written as they are. */
+const lowering: { readonly [K in Exclude<OpName, WithoutAttributes>]: Lowering<K> } = {
   Cast: ({ to }) => ({ attributes: [int('to', dataTypes[to])] }),
   BitShift: ({ direction }) => ({ attributes: [text('direction', direction)] }),
   Reshape: ({ shape }, node) => {
@@ -144,7 +114,14 @@ export const lowering: { readonly [K in OpName]: Lowering<K> } = {
   AveragePool: pool,
   BatchNormalization: epsilon,
   LayerNormalization: epsilon,
+  Range: plain,
   // Bodies are written by the emitter, which knows the names around them.
   Loop: plain,
   If: plain,
 };
+
+/** Writes a node's attributes for the pinned opset. */
+export function lower(node: Node): Lowered {
+  const rule = (lowering as Readonly<Record<string, Lowering<OpName>>>)[node.op];
+  return rule ? rule(node.attributes as never, node) : plain();
+}

@@ -1,5 +1,6 @@
-import type { OpName } from '../../lib/graph/attributes.ts';
 import { o } from '../../lib/graph/build.ts';
+import type { unary as unaryRows } from '../../lib/graph/ops/elementwise.ts';
+import type { OpName } from '../../lib/graph/table.ts';
 import type { Dtype } from '../../lib/graph/types.ts';
 import type { Value } from '../../lib/graph/value.ts';
 
@@ -8,7 +9,7 @@ export interface OperandSpec {
   /** Integers and bools are not differentiated; their values must be given. */
   readonly dtype?: Dtype;
   readonly values?: readonly number[];
-  /** Where random values lie; [-1, 1] unless told. */
+  /** Where random values lie; Default: [-1, 1]. */
   readonly range?: readonly [number, number];
 }
 
@@ -37,10 +38,7 @@ const kinked = {
   shape,
   values: Array.from({ length: 24 }, (_, i) => (i % 2 ? 1 : -1) * (0.2 + i / 20)),
 };
-const unary = (
-  op: 'Neg' | 'Exp' | 'Erf' | 'Tanh' | 'Sigmoid' | 'Softplus' | 'Gelu' | 'Cos' | 'Floor',
-  float32?: true,
-): OperatorCase => ({
+const unary = (op: keyof typeof unaryRows, float32?: true): OperatorCase => ({
   inputs: [{ shape }],
   build: (x) => o[op](a(x)),
   ...(float32 && { float32 }),

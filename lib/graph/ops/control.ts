@@ -1,10 +1,22 @@
-import { printShape, sameShape } from '../dim.ts';
-import { GraphError, type Type } from '../value.ts';
-import type { Rows } from './row.ts';
+import { type Shape, printShape, sameShape } from '../dim.ts';
+import { type Graph, GraphError, type Type } from '../value.ts';
+import { row } from './row.ts';
 
-export const control: Rows<'Loop' | 'If'> = {
+/** The branches' inputs stand for the node's inputs after the condition. */
+interface Branches {
+  readonly then_branch: Graph;
+  readonly else_branch: Graph;
+}
+
+/** `trips` is how many values the scan outputs hold. */
+interface Iteration {
+  readonly body: Graph;
+  readonly trips: Shape[number];
+}
+
+export const control = {
   // Inputs: a bool scalar, then what the branches read as their inputs.
-  If: {
+  If: row<Branches>({
     infer: ([condition], { then_branch: yes, else_branch: no }) => {
       if (condition?.dtype !== 'bool') throw new GraphError('the condition must be bool');
       return yes.outputs.map(({ value }, index): Type => {
@@ -16,10 +28,10 @@ export const control: Rows<'Loop' | 'If'> = {
       });
     },
     vjp: null,
-  },
+  }),
   // Inputs: trip count, then the initial carried values. Body inputs: iteration, condition, carried;
   // body outputs: condition, carried, then what is stacked over the iterations.
-  Loop: {
+  Loop: row<Iteration>({
     infer: (x, { body, trips }) => {
       const initial = x.slice(1);
       const results = body.outputs.slice(1).map(({ value }) => value);
@@ -40,5 +52,5 @@ export const control: Rows<'Loop' | 'If'> = {
       return [...carried, ...stacked];
     },
     vjp: null,
-  },
+  }),
 };

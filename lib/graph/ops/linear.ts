@@ -1,6 +1,6 @@
 import { type Dim, printShape } from '../dim.ts';
 import { GraphError, type Value } from '../value.ts';
-import { type Rows, at, broadcastShapes, dimAt, requireRank, requireSameDtype } from './row.ts';
+import { at, broadcastShapes, dimAt, requireRank, requireSameDtype, row } from './row.ts';
 
 /** Swaps the last two axes. */
 const lastTwoSwapped = (value: Value): number[] => {
@@ -16,8 +16,8 @@ const requireContraction = (a: Value, b: Value, left: Dim, right: Dim): void => 
   }
 };
 
-export const linearAlgebra: Rows<'MatMul' | 'Gemm' | 'MatMulNBits'> = {
-  MatMul: {
+export const linearAlgebra = {
+  MatMul: row({
     infer: (x) => {
       requireSameDtype(x);
       const [a, b] = [at(x, 0), at(x, 1)];
@@ -35,8 +35,8 @@ export const linearAlgebra: Rows<'MatMul' | 'Gemm' | 'MatMulNBits'> = {
           : o.MatMul(o.Transpose(a, lastTwoSwapped(a)), g);
       return [da, db];
     },
-  },
-  Gemm: {
+  }),
+  Gemm: row<{ readonly transA: boolean; readonly transB: boolean }>({
     infer: (x, { transA, transB }) => {
       requireSameDtype(x);
       const [a, b] = [at(x, 0), at(x, 1)];
@@ -62,8 +62,12 @@ export const linearAlgebra: Rows<'MatMul' | 'Gemm' | 'MatMulNBits'> = {
         : o.Gemm(a, g, { transA: !transA });
       return x[2] ? [da, db, g] : [da, db];
     },
-  },
-  MatMulNBits: {
+  }),
+  /**
+   * x [..., K] by the transpose of 8-bit weights [N, K / block_size, block_size] with a scale for each
+   * block, [N, K / block_size]; 128 stands for 0. ONNX Runtime's own operator, for serving.
+   */
+  MatMulNBits: row<{ readonly block_size: number }>({
     infer: (x, { block_size }) => {
       const [a, codes, scales] = [at(x, 0), at(x, 1), at(x, 2)];
       const [outputs = 1, blocks = 1, block] = codes.shape;
@@ -79,7 +83,7 @@ export const linearAlgebra: Rows<'MatMul' | 'Gemm' | 'MatMulNBits'> = {
       }
       return [{ dtype: a.dtype, shape: [...a.shape.slice(0, -1), outputs] }];
     },
-    // Trained weights are quantised, quantised weights are not trained.
+    // Trained weights are quantized, quantized weights are not trained.
     vjp: null,
-  },
+  }),
 };

@@ -1,11 +1,11 @@
 import { printShape } from '../dim.ts';
 import { GraphError } from '../value.ts';
-import { type Rows, at, dimAt, replaceDim, requireSameDtype } from './row.ts';
+import { at, dimAt, replaceDim, requireSameDtype, row } from './row.ts';
 
-export const normalization: Rows<'LayerNormalization'> = {
+export const normalization = {
   // Over the last axis; outputs y, mean and inverse standard deviation, of which the last two are
   // kept for the gradient. Inputs x, scale, bias.
-  LayerNormalization: {
+  LayerNormalization: row<{ readonly epsilon: number }>({
     infer: (x) => {
       requireSameDtype(x);
       const data = at(x, 0);
@@ -36,5 +36,5 @@ export const normalization: Rows<'LayerNormalization'> = {
         o.ReduceSum(g, rows, false),
       ];
     },
-  },
+  }),
 };

@@ -1,12 +1,14 @@
-import type { OpAttributes, OpName } from '../attributes.ts';
-import type { Builder } from '../build.ts';
 import { type Shape, printShape } from '../dim.ts';
 import { GraphError, type Type, type Value } from '../value.ts';
+import type { Builder } from './builder.ts';
 
-interface VjpContext<K extends OpName> {
-  /** The builder, handed in so that rules and builder need no import cycle. */
+/** The attributes of an operator that has none. */
+export type None = Readonly<Record<string, never>>;
+
+interface VjpContext<A extends object> {
+  /** The builder, passed in because it is made from the table that holds the rules. */
   readonly o: Builder;
-  readonly attributes: OpAttributes[K];
+  readonly attributes: A;
   /** Primal inputs. */
   readonly x: readonly Value[];
   /** Primal outputs. */
@@ -15,19 +17,23 @@ interface VjpContext<K extends OpName> {
   readonly g: Value;
 }
 
-/** What the engine knows of one operator. */
-export interface Row<K extends OpName> {
+/**
+ * One operator with attributes A, named as in ONNX. What newer opsets pass as small integer inputs
+ * (axes, target shapes, slices) are attributes here: lib/onnx turns them into inputs.
+ */
+export interface Row<A extends object = None> {
   /** Dtypes and shapes of the outputs; throws GraphError where the inputs do not fit. */
-  infer(x: readonly Value[], attributes: OpAttributes[K]): readonly Type[];
+  infer(x: readonly Value[], attributes: A): readonly Type[];
   /**
    * Vector-Jacobian product: a cotangent for each input, null for one that has none. Broadcasting is
    * undone by the backward walk, so a rule may return the broadcast shape. An explicit null for the
    * whole rule says that no gradient exists.
    */
-  readonly vjp: null | ((context: VjpContext<K>) => readonly (Value | null)[]);
+  readonly vjp: null | ((context: VjpContext<A>) => readonly (Value | null)[]);
 }
 
-export type Rows<K extends OpName> = { readonly [P in K]: Row<P> };
+/** A row, whose type keeps its attributes: `row<{ readonly axis: number }>({ infer, vjp })`. */
+export const row = <A extends object = None>(rules: Row<A>): Row<A> => rules;
 
 export function at(values: readonly Value[], index: number): Value {
   const value = values[index];

@@ -1,7 +1,6 @@
-import { type Dim, addDims, multiplyDims, printShape, sizeOf } from '../dim.ts';
+import { type Dim, type Shape, addDims, multiplyDims, printShape, sizeOf } from '../dim.ts';
 import { GraphError, type Value } from '../value.ts';
 import {
-  type Rows,
   at,
   broadcastShapes,
   dimAt,
@@ -9,7 +8,28 @@ import {
   replaceDim,
   requireRank,
   requireSameDtype,
+  row,
 } from './row.ts';
+
+interface Axis {
+  readonly axis: number;
+}
+interface Axes {
+  readonly axes: readonly number[];
+}
+/** A second, int64 input gives the shape at run time where it cannot be written down. */
+interface Target {
+  readonly shape: Shape;
+}
+interface Bounds extends Axes {
+  readonly starts: readonly number[];
+  readonly ends: readonly number[];
+  readonly steps: readonly number[];
+}
+/** In two parts whose sizes a second, int64 input [2] gives; `sizes` names them. */
+interface Parts extends Axis {
+  readonly sizes: readonly [Dim, Dim];
+}
 
 const requireIndex = (value: Value): void => {
   if (value.dtype !== 'int64' && value.dtype !== 'int32') {
@@ -35,25 +55,8 @@ function sliceSize(dim: Dim, start: number, end: number, step: number): Dim {
   throw new GraphError(`cannot slice ${dim} from ${start} to ${end} by ${step}`);
 }
 
-export const shape: Rows<
-  | 'Reshape'
-  | 'Expand'
-  | 'Squeeze'
-  | 'Unsqueeze'
-  | 'Transpose'
-  | 'Concat'
-  | 'Slice'
-  | 'Split'
-  | 'Pad'
-  | 'Shape'
-  | 'Range'
-  | 'Gather'
-  | 'GatherElements'
-  | 'ScatterElements'
-  | 'ArgMax'
-  | 'TopK'
-> = {
-  Reshape: {
+export const shape = {
+  Reshape: row<Target>({
     infer: (x, { shape: target }) => {
       const from = at(x, 0).shape;
       if (sizeOf(from) !== sizeOf(target)) {
@@ -62,14 +65,14 @@ export const shape: Rows<
       return [{ dtype: at(x, 0).dtype, shape: target }];
     },
     vjp: ({ o, g, x }) => [o.ReshapeLike(g, at(x, 0))],
-  },
-  Expand: {
+  }),
+  Expand: row<Target>({
     infer: (x, { shape: target }) => [
       { dtype: at(x, 0).dtype, shape: broadcastShapes([at(x, 0).shape, target]) },
     ],
     vjp: ({ g }) => [g],
-  },
-  Squeeze: {
+  }),
+  Squeeze: row<Axes>({
     infer: (x, { axes }) => {
       if (axes.some((axis) => dimAt(at(x, 0), axis) !== 1)) {
         throw new GraphError(`cannot squeeze [${axes.join(',')}] of ${printShape(at(x, 0).shape)}`);
@@ -79,8 +82,8 @@ export const shape: Rows<
       ];
     },
     vjp: ({ o, g, attributes: { axes } }) => [o.Unsqueeze(g, axes)],
-  },
-  Unsqueeze: {
+  }),
+  Unsqueeze: row<Axes>({
     infer: (x, { axes }) => {
       const dims = [...at(x, 0).shape];
       const rank = dims.length + axes.length;
@@ -90,8 +93,8 @@ export const shape: Rows<
       return [{ dtype: at(x, 0).dtype, shape: result }];
     },
     vjp: ({ o, g, attributes: { axes } }) => [o.Squeeze(g, axes)],
-  },
-  Transpose: {
+  }),
+  Transpose: row<{ readonly perm: readonly number[] }>({
     infer: (x, { perm }) => {
       requireRank(at(x, 0), perm.length, 'the input of Transpose');
       if ([...perm].sort((a, b) => a - b).some((axis, index) => axis !== index)) {
@@ -105,8 +108,8 @@ export const shape: Rows<
         perm.map((_, axis) => perm.indexOf(axis)),
       ),
     ],
-  },
-  Concat: {
+  }),
+  Concat: row<Axis>({
     infer: (x, { axis }) => {
       requireSameDtype(x);
       const first = at(x, 0).shape;
@@ -136,8 +139,8 @@ export const shape: Rows<
         return o.Slice(g, [start], [offset], [axis]);
       });
     },
-  },
-  Slice: {
+  }),
+  Slice: row<Bounds>({
     infer: (x, { starts, ends, axes, steps }) => {
       const result = [...at(x, 0).shape];
       axes.forEach((axis, i) => {
@@ -175,8 +178,8 @@ export const shape: Rows<
         o.Pad(spread, [...pads.map(([before]) => before), ...pads.map(([, after]) => after)]),
       ];
     },
-  },
-  Split: {
+  }),
+  Split: row<Parts>({
     infer: (x, { axis, sizes }) => {
       requireIndex(at(x, 1));
       const whole = at(x, 0);
@@ -191,8 +194,9 @@ export const shape: Rows<
     },
     // The backward walk differentiates first outputs; a part cut off at run time has no gradient.
     vjp: null,
-  },
-  Pad: {
+  }),
+  // Zero padding; `pads` is all the befores, then all the afters.
+  Pad: row<{ readonly pads: readonly number[] }>({
     infer: (x, { pads }) => {
       const rank = at(x, 0).shape.length;
       if (pads.length !== 2 * rank)
@@ -212,14 +216,17 @@ export const shape: Rows<
       const ends = axes.map((axis) => (pads[axis + rank] ? -(pads[axis + rank] ?? 0) : Infinity));
       return [o.Slice(g, pads.slice(0, rank), ends, axes)];
     },
-  },
-  Shape: {
+  }),
+  Shape: row({
     infer: (x) => [{ dtype: 'int64', shape: [at(x, 0).shape.length] }],
     vjp: null,
-  },
+  }),
   // `size` says how many values the run-time limits give.
-  Range: { infer: (x, { size }) => [{ dtype: at(x, 0).dtype, shape: [size] }], vjp: null },
-  Gather: {
+  Range: row<{ readonly size: Dim }>({
+    infer: (x, { size }) => [{ dtype: at(x, 0).dtype, shape: [size] }],
+    vjp: null,
+  }),
+  Gather: row<Axis>({
     infer: (x, { axis }) => {
       const [data, indices] = [at(x, 0), at(x, 1)];
       requireIndex(indices);
@@ -253,8 +260,8 @@ export const shape: Rows<
       }
       return [o.scatterRows(g, indices, data), null];
     },
-  },
-  GatherElements: {
+  }),
+  GatherElements: row<Axis>({
     infer: (x, { axis }) => {
       requireIndex(at(x, 1));
       normalizeAxis(axis, at(x, 0).shape.length);
@@ -265,8 +272,9 @@ export const shape: Rows<
       o.ScatterElements(o.zerosLike(at(x, 0)), at(x, 1), g, axis),
       null,
     ],
-  },
-  ScatterElements: {
+  }),
+  // reduction=add: duplicate indices add up.
+  ScatterElements: row<Axis>({
     infer: (x, { axis }) => {
       requireIndex(at(x, 1));
       requireSameDtype([at(x, 0), at(x, 2)]);
@@ -274,8 +282,8 @@ export const shape: Rows<
       return [{ dtype: at(x, 0).dtype, shape: at(x, 0).shape }];
     },
     vjp: ({ o, g, x, attributes: { axis } }) => [g, null, o.GatherElements(g, at(x, 1), axis)],
-  },
-  ArgMax: {
+  }),
+  ArgMax: row<Axis>({
     infer: (x, { axis }) => [
       {
         dtype: 'int64',
@@ -283,8 +291,8 @@ export const shape: Rows<
       },
     ],
     vjp: null,
-  },
-  TopK: {
+  }),
+  TopK: row<Axis & { readonly k: number }>({
     infer: (x, { axis, k }) => {
       const result = replaceDim(at(x, 0).shape, normalizeAxis(axis, at(x, 0).shape.length), k);
       return [
@@ -293,5 +301,5 @@ export const shape: Rows<
       ];
     },
     vjp: null,
-  },
+  }),
 };

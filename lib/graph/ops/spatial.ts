@@ -1,11 +1,14 @@
-import type { OpAttributes } from '../attributes.ts';
-import type { Builder } from '../build.ts';
 import { type Dim, printShape } from '../dim.ts';
 import { GraphError, type Type, type Value } from '../value.ts';
-import { type Rows, at, dimAt, like, requireRank, requireSameDtype } from './row.ts';
+import type { Builder, Pads, Pair, Window } from './builder.ts';
+import { at, dimAt, like, requireRank, requireSameDtype, row } from './row.ts';
 
-type Window = OpAttributes['ConvTranspose'];
-type Pair = readonly [number, number];
+interface TransposedWindow extends Window {
+  readonly output_padding: Pair;
+}
+interface Kernel extends Window {
+  readonly kernel_shape: Pair;
+}
 
 /** Height and width, which must be numbers: only batch and sequence are ever symbolic. */
 function spatial(value: Type): Pair {
@@ -27,7 +30,7 @@ function windows(size: number, kernel: number, stride: number, pads: number): Pa
 function outputSize(
   x: Type,
   kernel: readonly number[],
-  { strides, pads }: Pick<Window, 'strides' | 'pads'>,
+  { strides, pads }: Window,
 ): { size: Pair; rest: Pair } {
   const [height, width] = spatial(x);
   const [rows, restRows] = windows(height, kernel[0] ?? 1, strides[0], pads[0] + pads[2]);
@@ -35,7 +38,7 @@ function outputSize(
   return { size: [rows, columns], rest: [restRows, restColumns] };
 }
 
-const isPointwise = (kernel: Pair, { strides, pads }: Pick<Window, 'strides' | 'pads'>): boolean =>
+const isPointwise = (kernel: Pair, { strides, pads }: Window): boolean =>
   [...kernel, ...strides].every((n) => n === 1) && pads.every((pad) => pad === 0);
 
 /** [N,C,H,W] -> [N,C,H*W] */
@@ -103,7 +106,7 @@ function convKernelVjp(o: Builder, g: Value, x: Value, w: Value, window: Window)
     : slicedKernelVjp(o, g, x, w, window);
 }
 
-const padded = (o: Builder, x: Value, [top, left, bottom, right]: Window['pads']): Value =>
+const padded = (o: Builder, x: Value, [top, left, bottom, right]: Pads): Value =>
   top + left + bottom + right === 0 ? x : o.Pad(x, [0, 0, top, left, 0, 0, bottom, right]);
 
 /** Over batch and pixels: a [N,A,...], b [N,B,...] -> [A,B]. */
@@ -115,7 +118,7 @@ const sumOfProducts = (o: Builder, a: Value, b: Value): Value =>
   );
 
 /** Copies of x [N,C,H,W] shifted to each kernel position, [N, positions * C, H, W]. */
-function shifts(o: Builder, x: Value, kernel: Pair, pads: Window['pads']): Value {
+function shifts(o: Builder, x: Value, kernel: Pair, pads: Pads): Value {
   const wide = padded(o, x, pads);
   const [height, width] = spatial(x);
   const copies: Value[] = [];
@@ -128,7 +131,7 @@ function shifts(o: Builder, x: Value, kernel: Pair, pads: Window['pads']): Value
 }
 
 /** Stride 1 and an output of the input's size: kernel position (i,j) pairs g with x moved by it. */
-function shiftedKernelVjp(o: Builder, g: Value, x: Value, w: Value, pads: Window['pads']): Value {
+function shiftedKernelVjp(o: Builder, g: Value, x: Value, w: Value, pads: Pads): Value {
   const kernel = spatial(w);
   const [outputs = 1, inputs = 1] = w.shape.map(Number);
   if (inputs <= outputs) {
@@ -153,8 +156,8 @@ function slicedKernelVjp(o: Builder, g: Value, x: Value, w: Value, window: Windo
   for (let i = 0; i < kernel[0]; i++) {
     for (let j = 0; j < kernel[1]; j++) {
       const ends = [i + strides[0] * (rows - 1) + 1, j + strides[1] * (columns - 1) + 1];
-      const seen = o.Slice(wide, [i, j], ends, [2, 3], [...strides]);
-      products.push(o.Unsqueeze(sumOfProducts(o, g, seen), [2]));
+      const covered = o.Slice(wide, [i, j], ends, [2, 3], [...strides]);
+      products.push(o.Unsqueeze(sumOfProducts(o, g, covered), [2]));
     }
   }
   return o.Reshape(products.length === 1 ? products[0]! : o.Concat(products, 2), w.shape);
@@ -163,17 +166,16 @@ function slicedKernelVjp(o: Builder, g: Value, x: Value, w: Value, window: Windo
 /** Adds the spatial axes to a per-channel vector: [C] -> [C,1,1]. */
 const perChannel = (o: Builder, value: Value): Value => o.Unsqueeze(value, [1, 2]);
 
-const pool = (x: readonly Value[], window: OpAttributes['MaxPool']): Type => ({
+const pool = (x: readonly Value[], window: Kernel): Type => ({
   dtype: at(x, 0).dtype,
   shape: [...at(x, 0).shape.slice(0, 2), ...outputSize(at(x, 0), window.kernel_shape, window).size],
 });
 
 const dilated = (size: number, dilation: number): number => (size - 1) * dilation + 1;
 
-export const spatialRows: Rows<
-  'Conv' | 'ConvTranspose' | 'MaxPool' | 'AveragePool' | 'BatchNormalization'
-> = {
-  Conv: {
+export const spatialRows = {
+  // Gradients exist for dilation 1 only.
+  Conv: row<Window & { readonly dilations: Pair }>({
     infer: (x, window) => {
       requireSameDtype(x);
       const [data, w] = [at(x, 0), at(x, 1)];
@@ -189,15 +191,14 @@ export const spatialRows: Rows<
       if (attributes.dilations.some((dilation) => dilation !== 1)) {
         throw new GraphError('no gradient for a dilated Conv');
       }
-      const window = { ...attributes, output_padding: [0, 0] as const };
       const [data, w] = [at(x, 0), at(x, 1)];
-      const dx = convInputVjp(o, g, data, w, window);
-      const dw = convKernelVjp(o, g, data, w, window);
+      const dx = convInputVjp(o, g, data, w, attributes);
+      const dw = convKernelVjp(o, g, data, w, attributes);
       return x[2] ? [dx, dw, o.ReduceSum(g, [0, 2, 3], false)] : [dx, dw];
     },
-  },
+  }),
   // Only written by the rule of Conv.
-  ConvTranspose: {
+  ConvTranspose: row<TransposedWindow>({
     infer: (x, { strides, pads, output_padding: extra }) => {
       requireSameDtype(x);
       const [data, w] = [at(x, 0), at(x, 1)];
@@ -210,24 +211,24 @@ export const spatialRows: Rows<
       return [{ dtype: data.dtype, shape: [dimAt(data, 0), dimAt(w, 1), ...size] }];
     },
     vjp: null,
-  },
+  }),
   // The second output holds the winners' flat positions in the whole input. They are scattered with
   // add, because windows may overlap (MaxUnpool would keep one of several winners).
-  MaxPool: {
+  MaxPool: row<Kernel>({
     infer: (x, window) => [pool(x, window), { ...pool(x, window), dtype: 'int64' }],
     vjp: ({ o, g, x, y }) => {
       const flat = o.Reshape(o.zerosLike(at(x, 0)), [o.size(at(x, 0))]);
       const indices = o.flattenTo(at(y, 1), 1);
       return [o.ReshapeLike(o.ScatterElements(flat, indices, o.flattenTo(g, 1), 0), at(x, 0))];
     },
-  },
-  AveragePool: {
+  }),
+  AveragePool: row<Kernel>({
     infer: (x, window) => {
       if (window.pads.some((pad) => pad !== 0))
         throw new GraphError('AveragePool takes no padding');
       return [pool(x, window)];
     },
-    // Every window spreads its share over what it saw: a transposed convolution channel by channel.
+    // Every window spreads its share over the pixels it covers: a transposed convolution channel by channel.
     vjp: ({ o, g, x, attributes }) => {
       const { kernel_shape: kernel, strides, pads } = attributes;
       const area = kernel[0] * kernel[1];
@@ -239,9 +240,9 @@ export const spatialRows: Rows<
         o.ReshapeLike(o.ConvTranspose(single, spread, { strides, pads, output_padding }), at(x, 0)),
       ];
     },
-  },
+  }),
   // Inference statistics; inputs x, scale, bias, mean, variance. The running statistics are data.
-  BatchNormalization: {
+  BatchNormalization: row<{ readonly epsilon: number }>({
     infer: (x) => {
       requireSameDtype(x);
       for (const vector of x.slice(1)) {
@@ -260,5 +261,5 @@ export const spatialRows: Rows<
       const dScale = o.Mul(o.Sub(product, o.Mul(at(x, 3), dBias)), inverse);
       return [o.Mul(g, perChannel(o, o.Mul(at(x, 1), inverse))), dScale, dBias, null, null];
     },
-  },
+  }),
 };
