@@ -5,7 +5,7 @@ import { decodeImage } from '../lib/image/decode.ts';
 import { imagenet, preprocess } from '../lib/image/preprocess.ts';
 import type { Preprocessing } from '../lib/image/preprocess.ts';
 import { dicomFile } from '../test/fixtures/image/dicom-file.ts';
-import { attributes } from '../test/fixtures/image/picture.ts';
+import { attributes } from '../test/fixtures/image/pixels.ts';
 
 const spec: Preprocessing = {
   height: 512,
@@ -30,7 +30,7 @@ const median = (values: readonly number[]): number =>
 
 /**
  * Decoding, resizing and pixels out with sharp, in 8 bits. Of a JPEG it decodes only the frequencies
- * that the small picture needs, which a decoder that must give every pixel cannot do.
+ * that the small image needs, which a decoder that must give every pixel cannot do.
  */
 const sharpAlone = (bytes: Buffer) =>
   sharp(bytes)
@@ -38,7 +38,7 @@ const sharpAlone = (bytes: Buffer) =>
     .raw()
     .toBuffer();
 
-/** A radiograph of 2048 x 2048 in the formats that come most, made of noise and gradients. */
+/** An image of 2048 x 2048 in the most frequent formats, made of noise and gradients. */
 async function madeFiles(): Promise<[string, Buffer][]> {
   const side = 2048;
   const values = Uint16Array.from({ length: side * side }, (_, index) => {
@@ -47,7 +47,7 @@ async function madeFiles(): Promise<[string, Buffer][]> {
       1500 + 1200 * Math.sin(x / 300) * Math.cos(y / 400) + ((x * 7919 + y * 31) % 64),
     );
   });
-  const picture = () =>
+  const drawn = () =>
     sharp(
       values.map((v) => v * 16),
       { raw: { width: side, height: side, channels: 1 } },
@@ -55,8 +55,8 @@ async function madeFiles(): Promise<[string, Buffer][]> {
   const size = { '00280010 US': [side], '00280011 US': [side] };
   const cells = Buffer.from(values.buffer);
   return [
-    ['JPEG 2048 x 2048', await picture().toColourspace('b-w').jpeg({ quality: 95 }).toBuffer()],
-    ['PNG, 16 bit', await picture().toColourspace('grey16').png().toBuffer()],
+    ['JPEG 2048 x 2048', await drawn().toColourspace('b-w').jpeg({ quality: 95 }).toBuffer()],
+    ['PNG, 16 bit', await drawn().toColourspace('grey16').png().toBuffer()],
     ['DICOM, 12 bit', dicomFile({ ...attributes(12), ...size, '7fe00010 OW': cells })],
   ];
 }
@@ -74,7 +74,7 @@ function filesOf(folder: string): [string, Buffer][] {
 export async function run([folder]: string[]): Promise<void> {
   const files = folder === undefined ? await madeFiles() : filesOf(folder);
   process.stdout.write(
-    `medians of ${rounds} rounds of ${batch} pictures at once, to ${spec.width} x ${spec.height}\n`,
+    `medians of ${rounds} rounds of ${batch} images at once, to ${spec.width} x ${spec.height}\n`,
   );
   for (const [name, bytes] of files) {
     const ours = () => decodeImage(bytes).then((image) => preprocess(image, spec));

@@ -126,7 +126,7 @@ async function measure(variant: VariantName, presetName: string): Promise<void> 
     const flops = countFlops(variant, preset);
     print(`${variant}, preset ${preset.name}: ${total.toLocaleString('en-US')} parameters`);
     await stage(
-      'build, initialise, save',
+      'build, initialize, save',
       () => writeInitial(join(folder, 'release'), variant, preset),
       ({ id }) => id,
     );
@@ -158,7 +158,7 @@ async function measure(variant: VariantName, presetName: string): Promise<void> 
 
 /**
  * `npm run bench -- paper [--preset NAME] [VARIANT ...]`: each variant from nothing to a report on this
- * machine: built, initialised, saved as a release, loaded and run; a process each, so that its memory
+ * machine: built, initialized, saved as a release, loaded and run; a process each, so that its memory
  * is its own.
  */
 export async function run(args: string[]): Promise<void> {

@@ -3,8 +3,8 @@ import { type FileHandle, open, rename, rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
 
 /**
- * Writes a file so that its path holds either what it held before or the whole new content, whatever
- * is killed when: a temporary file in the same folder, fsync, rename, fsync of the folder. A reader
+ * Writes a file so that its path holds either the old content or the whole new one, even if the process
+ * is killed: a temporary file in the same folder, fsync, rename, fsync of the folder. A reader
  * that has the old file open or memory-mapped keeps the old content.
  */
 export async function writeAtomically(

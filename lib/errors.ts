@@ -1,9 +1,9 @@
 /**
- * The domain errors of RadScribe: one class, a closed set of codes. The gRPC border and the command
- * line translate them; nothing below the border knows gRPC.
+ * The domain errors of RadScribe: one class, a closed set of codes. lib/rpc turns them into gRPC statuses
+ * and the command line into exit codes; no other module knows gRPC.
  *
- * A message names what was wrong, what came, what was expected. It never holds an image, a report or
- * anything that identifies a patient.
+ * A message names the field, the value received and what was expected. It never holds an image, a report
+ * or anything that identifies a patient.
  */
 export type ErrorCode =
   | 'INVALID_ARGUMENT'
@@ -44,7 +44,7 @@ export class DomainError extends Error {
   }
 }
 
-/** Bad input: `field` is named, `message` says what came and what was expected. */
+/** Bad input: `field` is named, `message` says what was received and what was expected. */
 export function invalidArgument(
   reason: string,
   field: string,

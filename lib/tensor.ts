@@ -19,7 +19,7 @@ const views: { readonly [D in Dtype]: View<D> } = {
   bool: Uint8Array,
 };
 
-/** How many bytes a dense tensor takes; not a safe integer where the shape is absurd. */
+/** How many bytes a dense tensor takes; not a safe integer for an absurdly large shape. */
 export const byteLengthOf = (dtype: Dtype, shape: readonly number[]): number =>
   shape.reduce((size, dim) => size * dim, bytesPerElement[dtype]);
 

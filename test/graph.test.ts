@@ -85,7 +85,7 @@ test('equal nodes are computed once, neutral operations not at all, constants be
   );
 });
 
-test('optimising a graph keeps its results', async (t) => {
+test('optimizing a graph keeps its results', async (t) => {
   const random = uniform(2);
   const draw = (shape: readonly number[]) =>
     tensor(Array.from({ length: shape.reduce((a, b) => a * b, 1) }, random), shape);
@@ -104,10 +104,10 @@ test('optimising a graph keeps its results', async (t) => {
     bias: draw([4]),
   };
   const plain = await runGraph(graph, feeds, { level: 'disabled' });
-  const optimised = await runGraph(optimize(graph), feeds);
+  const optimized = await runGraph(optimize(graph), feeds);
   for (const name of ['loss', 'dWeight', 'dBias']) {
     numbers(plain[name]).forEach((value, i) =>
-      t.true(Math.abs(value - (numbers(optimised[name])[i] ?? 0)) < 1e-6, `${name}[${i}]`),
+      t.true(Math.abs(value - (numbers(optimized[name])[i] ?? 0)) < 1e-6, `${name}[${i}]`),
     );
   }
 });

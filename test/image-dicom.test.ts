@@ -9,7 +9,7 @@ import {
   implicitLittle,
 } from './fixtures/image/dicom-file.ts';
 import type { Elements } from './fixtures/image/dicom-file.ts';
-import { attributes, greys, height, picture, width } from './fixtures/image/picture.ts';
+import { attributes, greys, height, storedPixels, width } from './fixtures/image/pixels.ts';
 
 const fixtures = join(import.meta.dirname, 'fixtures/image');
 const fixture = (name: string) => readFileSync(join(fixtures, `${name}.dcm`));
@@ -25,7 +25,7 @@ const lossless = readdirSync(fixtures)
   .filter((name) => /lossless|^rle|endian|^deflated/.test(name) && !name.includes('transform'));
 
 for (const name of lossless) {
-  test(`The fixture ${name} decodes to exactly the picture that was stored`, async (t) => {
+  test(`The fixture ${name} decodes to exactly the stored image`, async (t) => {
     const bits = Number(/-(8|12|16)(-|$)/.exec(name)![1]);
     const image = await decodeFixture(name);
     t.deepEqual(
@@ -46,7 +46,7 @@ for (const name of lossless) {
 
 test('A point transform loses the low bits it drops, and no more', async (t) => {
   const image = await decodeFixture('jpeg-lossless-12-point-transform');
-  const dropped = picture(12).map((value) => value & ~3);
+  const dropped = storedPixels(12).map((value) => value & ~3);
   t.deepEqual(image.pixels, greys(12, dropped));
 });
 
@@ -68,7 +68,7 @@ test('JPEG-LS near-lossless stays within the error that it was allowed', async (
   t.true(maxDifference(image.pixels, greys(12)) <= Math.ceil((3 * 65535) / 4095));
 });
 
-test('Lossy JPEG 2000 stays close to the picture', async (t) => {
+test('Lossy JPEG 2000 stays close to the image', async (t) => {
   const { pixels } = await decodeFixture('jpeg-2000-12');
   const expected = greys(12);
   const error = pixels.reduce((sum, value, index) => sum + Math.abs(value - expected[index]!), 0);
@@ -102,7 +102,7 @@ function small(cells: readonly number[], bits: number, more: Elements, syntax = 
 const pixelsOf = async (file: Uint8Array) => Array.from((await decodeImage(file)).pixels);
 
 test('MONOCHROME1 is the inverse of MONOCHROME2, under a window as under the automatic one', async (t) => {
-  const cells = picture(12).slice(0, 400);
+  const cells = storedPixels(12).slice(0, 400);
   for (const window of [{}, { '00281050 DS': '1800', '00281051 DS': '900' }]) {
     const plain = await pixelsOf(small(cells, 12, window));
     const inverted = await pixelsOf(small(cells, 12, { ...window, '00280004 CS': 'MONOCHROME1' }));
@@ -240,8 +240,8 @@ const refused: Record<string, { reason: string; more: Elements }> = {
     reason: 'DICOM_PIXEL_FORMAT_UNSUPPORTED',
     more: { '00280101 US': [17] },
   },
-  'a picture without rows': { reason: 'IMAGE_SIZE_INVALID', more: { '00280010 US': [0] } },
-  'pixel data shorter than the picture': { reason: 'IMAGE_CORRUPT', more: { '00280010 US': [9] } },
+  'an image without rows': { reason: 'IMAGE_SIZE_INVALID', more: { '00280010 US': [0] } },
+  'pixel data shorter than the image': { reason: 'IMAGE_CORRUPT', more: { '00280010 US': [9] } },
   'a slope of zero': { reason: 'DICOM_ATTRIBUTE_INVALID', more: { '00281053 DS': '0' } },
   'an unknown window function': {
     reason: 'DICOM_ATTRIBUTE_INVALID',
@@ -271,7 +271,7 @@ test('DICOM without pixel data, or in an unknown transfer syntax, is refused wit
   t.like(error, { reason: 'DICOM_TRANSFER_SYNTAX_UNSUPPORTED' });
 });
 
-test('Two real radiographs, stored as MONOCHROME1 and as MONOCHROME2, give the same picture once inverted', async (t) => {
+test('Two real radiographs, stored as MONOCHROME1 and as MONOCHROME2, give the same image once inverted', async (t) => {
   const folder = join(import.meta.dirname, '../../shared/data/dicom');
   if (!existsSync(folder)) {
     t.log('skipped: ../shared/data/dicom is not there');

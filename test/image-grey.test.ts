@@ -61,7 +61,7 @@ test('A rescale multiplies, then adds', (t) => {
   t.is(modalityValue({ kind: 'rescale', slope: -0.5, intercept: 100 }, 40), 80);
 });
 
-test('A picture with nothing but padding is black', (t) => {
+test('An image of padding only is black', (t) => {
   const grey = toGrey(Uint16Array.of(9, 9), 16, {
     bitsStored: 12,
     highBit: 11,

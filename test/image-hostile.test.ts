@@ -7,19 +7,19 @@ import { DomainError } from '../lib/errors.ts';
 import { decodeImage } from '../lib/image/decode.ts';
 import { defaultLimits } from '../lib/image/limits.ts';
 import { dicomFile, explicitLittle } from './fixtures/image/dicom-file.ts';
-import { attributes, height, picture, width } from './fixtures/image/picture.ts';
+import { attributes, height, storedPixels, width } from './fixtures/image/pixels.ts';
 
 const fixtures = join(import.meta.dirname, 'fixtures/image');
 const dicom = readdirSync(fixtures)
   .filter((name) => name.endsWith('.dcm') && !name.includes('decoded'))
   .map((name) => [name, readFileSync(join(fixtures, name))] as const);
 
-async function pictures(): Promise<(readonly [string, Buffer])[]> {
-  const raw = sharp(Uint8Array.from(picture(8)), { raw: { width, height, channels: 1 } });
+async function rasters(): Promise<(readonly [string, Buffer])[]> {
+  const raw = sharp(Uint8Array.from(storedPixels(8)), { raw: { width, height, channels: 1 } });
   return [
-    ['picture.jpg', await raw.clone().jpeg().toBuffer()],
-    ['picture.png', await raw.clone().png().toBuffer()],
-    ['picture.tiff', await raw.clone().tiff({ compression: 'lzw' }).toBuffer()],
+    ['image.jpg', await raw.clone().jpeg().toBuffer()],
+    ['image.png', await raw.clone().png().toBuffer()],
+    ['image.tiff', await raw.clone().tiff({ compression: 'lzw' }).toBuffer()],
   ];
 }
 
@@ -50,14 +50,14 @@ function mutate(bytes: Buffer, random: () => number): Buffer {
   return copy;
 }
 
-test('Damaged files give a picture or a typed error, and the decoder lives on', async (t) => {
+test('Damaged files give an image or a typed error, and the decoder lives on', async (t) => {
   const seed = Number(process.env['SEED'] ?? 20_261_124);
   const rounds = Number(process.env['ROUNDS'] ?? 12);
   t.log(`seed ${seed}, ${rounds} mutations of each file`);
   const random = generator(seed);
   const limits = { ...defaultLimits, maxPixels: 1_000_000, maxTimeMs: 5000 };
   const reasons = new Map<string, number>();
-  for (const [name, bytes] of [...dicom, ...(await pictures())]) {
+  for (const [name, bytes] of [...dicom, ...(await rasters())]) {
     const jobs = Array.from({ length: rounds }, async (_, round) => {
       try {
         const { width, height, pixels } = await decodeImage(mutate(bytes, random), { limits });
@@ -78,7 +78,7 @@ test('Damaged files give a picture or a typed error, and the decoder lives on', 
   t.false(reasons.has('IMAGE_TIME_LIMIT'));
 });
 
-test('Every truncation of an encapsulated codestream is an error or a picture, never a hang', async (t) => {
+test('Every truncation of an encapsulated codestream is an error or an image, and never a hang', async (t) => {
   const [, bytes] = dicom.find(([name]) => name === 'jpeg-lossless-first-order-12.dcm')!;
   const start = bytes.indexOf('ffd8ff', 'hex');
   for (let length = 0; length < 700; length += 23) {
@@ -209,12 +209,12 @@ test('A deflated data set that expands past the limit is refused while it expand
   t.like(error, { reason: 'IMAGE_TOO_LARGE' });
 });
 
-test('Limits on bytes, pixels and time hold, and the next picture is decoded', async (t) => {
+test('Limits on bytes, pixels and time hold, and the next image is decoded', async (t) => {
   const file = dicomFile(
-    { ...attributes(8), '7fe00010 OW': Uint8Array.from(picture(8)) },
+    { ...attributes(8), '7fe00010 OW': Uint8Array.from(storedPixels(8)) },
     explicitLittle,
   );
-  for (const bytes of [file, ...(await pictures()).map(([, bytes]) => bytes)]) {
+  for (const bytes of [file, ...(await rasters()).map(([, bytes]) => bytes)]) {
     for (const limits of [{ maxBytes: 100 }, { maxPixels: width * height - 1 }]) {
       const error = await t.throwsAsync(
         decodeImage(bytes, { limits: { ...defaultLimits, ...limits } }),

@@ -8,13 +8,13 @@ import {
   resize,
 } from '../lib/image/preprocess.ts';
 import type { Preprocessing } from '../lib/image/preprocess.ts';
-import { greys, height, picture, width } from './fixtures/image/picture.ts';
+import { greys, height, storedPixels, width } from './fixtures/image/pixels.ts';
 import type { DecodedImage } from '../lib/image/decoded.ts';
 
 const image: DecodedImage = {
   width,
   height,
-  pixels: greys(12, picture(12)),
+  pixels: greys(12, storedPixels(12)),
   format: 'png',
   bitsStored: 16,
   view: undefined,
@@ -51,12 +51,12 @@ test('Preprocessing gives the same bits every time, also when many run at once',
   }
 });
 
-test('The resized picture and its normalisation together are the preprocessing', async (t) => {
+test('The resized image and its normalization together are the preprocessing', async (t) => {
   const separate = normalize(await resize(image, spec), spec);
   t.deepEqual(separate, await preprocess(image, spec));
 });
 
-test('A picture of the right size already stays as it is', async (t) => {
+test('An image that has the right size already is not changed', async (t) => {
   t.deepEqual(await resize(image, { ...spec, height, width }), image.pixels);
 });
 

@@ -4,7 +4,7 @@ import test, { type ExecutionContext } from 'ava';
 import { DomainError } from '../lib/errors.ts';
 import type { Tensor } from '../lib/graph/types.ts';
 import type { VariantName } from '../lib/models/variants.ts';
-import { openCheckpoint } from '../lib/checkpoints/open.ts';
+import { openForeignWeights } from '../lib/checkpoints/open.ts';
 import { importVariant } from '../lib/checkpoints/variant.ts';
 import {
   called,
@@ -19,7 +19,7 @@ import {
 import { tensor, uniform } from './support/engine.ts';
 import { demo, fileOf, folderOf, published, randomTensor, small } from './support/importing.ts';
 
-// A tar archive ends with padding that nobody misses.
+// A tar archive ends with padding, which may be missing.
 for (const [format, bytes, padding] of [
   ['PyTorch zip', torchZip(small), 0],
   ['PyTorch before 1.6', torchLegacy(small), 0],
@@ -32,7 +32,7 @@ for (const [format, bytes, padding] of [
       const path = await fileOf(t, bytes.subarray(0, length));
       await t.throwsAsync(
         async () => {
-          const { tensors } = await openCheckpoint(path);
+          const { tensors } = await openForeignWeights(path);
           for (const tensor of tensors.values()) await tensor.read();
         },
         { name: 'DomainError', message: /checkpoint: / },
@@ -58,7 +58,7 @@ for (const [format, bytes] of [
       for (let i = 0; i <= below(3); i++) damaged[below(damaged.length)] = below(256);
       await writeFile(path, damaged);
       try {
-        const checkpoint = await openCheckpoint(path);
+        const checkpoint = await openForeignWeights(path);
         for (const tensor of checkpoint.tensors.values()) {
           await tensor.read().catch((error: unknown) => t.true(error instanceof DomainError));
         }
@@ -90,24 +90,24 @@ async function refused(
   await t.throwsAsync(readFile(output), { code: 'ENOENT' });
 }
 
-test('a pickle that would run a command is refused by the name it asks for', async (t) => {
+test('a pickle that would run a command is refused, naming the command', async (t) => {
   const command = called(named('os', 'system'), ['touch /tmp/owned']);
   const bomb = new Map([['conv1.weight', command]]);
   await refused(
     t,
     torchZip(small, bomb),
     'CHECKPOINT_UNSAFE',
-    /asks for "os\.system".*nothing was run/,
+    /names "os\.system".*nothing was run/,
   );
   const stacked = Buffer.from('\x80\x04\x8c\x05posix\x8c\x06system\x93(X\x02\0\0\0lstR.', 'latin1');
-  await refused(t, stacked, 'CHECKPOINT_UNSAFE', /asks for "posix\.system"/);
+  await refused(t, stacked, 'CHECKPOINT_UNSAFE', /names "posix\.system"/);
   const reduced = Buffer.from('\x80\x02cbuiltins\neval\n(X\x01\0\0\x001tR.', 'latin1');
-  await refused(t, reduced, 'CHECKPOINT_UNSAFE', /asks for "builtins\.eval"/);
+  await refused(t, reduced, 'CHECKPOINT_UNSAFE', /names "builtins\.eval"/);
   const instance = Buffer.from('\x80\x02(ios\nsystem\n.', 'latin1');
   await refused(t, instance, 'CHECKPOINT_MALFORMED', /opcode 0x69/);
 });
 
-test('a pickle that claims what it does not hold is refused', async (t) => {
+test('a pickle that states more than it holds is refused', async (t) => {
   await refused(
     t,
     Buffer.concat([Buffer.from('\x80\x02\x8b', 'latin1'), Buffer.from([255, 255, 255, 127])]),
@@ -118,9 +118,9 @@ test('a pickle that claims what it does not hold is refused', async (t) => {
     t,
     Buffer.concat([Buffer.from('\x80\x02X', 'latin1'), Buffer.from([255, 255, 255, 255])]),
     'CHECKPOINT_TRUNCATED',
-    /4294967295 more bytes were announced/,
+    /4294967295 more bytes were expected/,
   );
-  await refused(t, pickle([1, 2]), 'CHECKPOINT_MALFORMED', /not a checkpoint of PyTorch/);
+  await refused(t, pickle([1, 2]), 'CHECKPOINT_MALFORMED', /not a PyTorch checkpoint/);
   const one = tensor([1], [1]);
   for (const view of [
     { shape: [1000, 1000], strides: [0, 0] },
@@ -132,18 +132,23 @@ test('a pickle that claims what it does not hold is refused', async (t) => {
   }
 });
 
-test('msgpack that is nested or counts without end is refused before it takes memory', async (t) => {
+test('msgpack nested too deeply or with too many entries is refused before it takes memory', async (t) => {
   const nested = Buffer.concat([Buffer.from([0x81, 0xa1, 0x61]), Buffer.alloc(1 << 20, 0x91)]);
   await refused(t, nested, 'CHECKPOINT_UNSAFE', /nested more than 64 deep/);
   const counted = Buffer.from([0x81, 0xa1, 0x61, 0xdd, 0xff, 0xff, 0xff, 0xff]);
   await refused(t, counted, 'CHECKPOINT_UNSAFE', /more than 1000000 entries/);
   const long = Buffer.from([0x81, 0xa1, 0x61, 0xc6, 0xff, 0xff, 0xff, 0xff, 0]);
-  await refused(t, long, 'CHECKPOINT_TRUNCATED', /ends before all it announces/);
+  await refused(t, long, 'CHECKPOINT_TRUNCATED', /ends before all the bytes it states/);
   const whole = flax({ conv1: { kernel: randomTensor([7, 7, 3, 12]) } });
-  await refused(t, whole.subarray(0, -9), 'CHECKPOINT_TRUNCATED', /ends before all it announces/);
+  await refused(
+    t,
+    whole.subarray(0, -9),
+    'CHECKPOINT_TRUNCATED',
+    /ends before all the bytes it states/,
+  );
 });
 
-test('weights that are not finite are refused with their place', async (t) => {
+test('NaN or infinite weights are refused with their position', async (t) => {
   const state = published('resnet101', 'vision');
   const broken = state.get('layer1.0.conv1.weight') as Tensor;
   broken.data[13] = NaN as never;
@@ -165,14 +170,14 @@ test('a tensor of another shape is refused with both shapes', async (t) => {
   );
 });
 
-test('a checkpoint of another model, and a file that is none, are told apart', async (t) => {
+test('a checkpoint of another model and a file that is not a checkpoint get different errors', async (t) => {
   await refused(
     t,
     torchZip(published('vit', 'vision')),
     'CHECKPOINT_FOREIGN',
-    /holds nothing of a ResNet \(torchvision\): its tensors are embeddings\./,
+    /holds no tensor of a ResNet \(torchvision\): its tensors are embeddings\./,
   );
-  await refused(t, Buffer.from('<html>'), 'CHECKPOINT_MALFORMED', /is no checkpoint/);
-  await refused(t, Buffer.alloc(0), 'CHECKPOINT_MALFORMED', /is no checkpoint/);
-  await t.throwsAsync(openCheckpoint('/absent/file'), { message: /no such file/ });
+  await refused(t, Buffer.from('<html>'), 'CHECKPOINT_MALFORMED', /is not a checkpoint/);
+  await refused(t, Buffer.alloc(0), 'CHECKPOINT_MALFORMED', /is not a checkpoint/);
+  await t.throwsAsync(openForeignWeights('/absent/file'), { message: /no such file/ });
 });

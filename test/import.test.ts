@@ -6,7 +6,7 @@ import test, { type ExecutionContext } from 'ava';
 import type { Tensor } from '../lib/graph/types.ts';
 import { initialTensor } from '../lib/models/init.ts';
 import { type VariantName, variantParameters } from '../lib/models/variants.ts';
-import { openCheckpoint } from '../lib/checkpoints/open.ts';
+import { openForeignWeights } from '../lib/checkpoints/open.ts';
 import { type PartReport, importVariant } from '../lib/checkpoints/variant.ts';
 import { openSafetensors, writeSafetensors } from '../lib/safetensors/safetensors.ts';
 import {
@@ -27,7 +27,7 @@ for (const [format, bytes] of [
   ['PyTorch tar', torchTar(small)],
 ] as const) {
   test(`a checkpoint in the format ${format} gives its tensors`, async (t) => {
-    const checkpoint = await openCheckpoint(await fileOf(t, bytes));
+    const checkpoint = await openForeignWeights(await fileOf(t, bytes));
     t.teardown(() => checkpoint.close());
     t.is(checkpoint.format, format);
     t.deepEqual([...checkpoint.tensors.keys()], [...small.keys()]);
@@ -40,7 +40,7 @@ for (const [format, bytes] of [
 test('a tensor that is a transposed part of a larger storage is copied out of it', async (t) => {
   const storage = tensor([0, 1, 2, 3, 4, 5, 6, 7], [8]);
   const root = new Map([['t', rebuilt(storage, '0', { shape: [2, 3], strides: [1, 2] })]]);
-  const checkpoint = await openCheckpoint(
+  const checkpoint = await openForeignWeights(
     await fileOf(t, torchZip(new Map([['t', storage]]), root)),
   );
   const read = await checkpoint.tensors.get('t')?.read();
@@ -60,7 +60,7 @@ test('a Flax checkpoint gives names and kernels as PyTorch has them', async (t) 
       },
     },
   };
-  const checkpoint = await openCheckpoint(await fileOf(t, flax(tree)));
+  const checkpoint = await openForeignWeights(await fileOf(t, flax(tree)));
   t.deepEqual(
     [...checkpoint.tensors].map(([name, { shape }]) => [name, shape]),
     [

@@ -8,7 +8,7 @@ import {
 
 type Expected = Partial<Record<Observation, LabelState>>;
 
-/** The states that a text gives, without No Finding unless it is asked for, and without blanks. */
+/** The states of a text, without blanks, and without No Finding unless it is expected. */
 function statesOf(text: string, reading?: Reading): Expected {
   const states = Object.entries(extractLabels(text, reading));
   return Object.fromEntries(states.filter(([name, state]) => name !== 'No Finding' && state));
@@ -217,7 +217,7 @@ const rules: Readonly<Record<string, readonly (readonly [string, Expected])[]>> 
     ['No heart failure.', { Edema: 'negative' }],
     ['CHF. Heart size is enlarged.', { Edema: 'positive', Cardiomegaly: 'positive' }],
   ],
-  'removed words stand in nobody’s way': [
+  'de-identification marks change no label': [
     ['There are no XXXX of an effusion.', { 'Pleural Effusion': 'negative' }],
     [
       'No ___ pneumothorax. ___ effusion.',

@@ -316,7 +316,7 @@ test('dropout keeps its share, scales what it keeps, and depends on its key only
   t.true(Math.abs(kept - 0.75) < 0.015, `kept ${kept}`);
 });
 
-/** The state after two steps with an optimiser, and how far the first step moved the parameters. */
+/** The state after two steps with an optimizer, and how far the first step moved the parameters. */
 async function trained(optimizer: GradientTransform): Promise<{ state: State; moved: number }> {
   const program = trainingProgram(perceptron({ optimizer }));
   const before = initialState(program);
@@ -331,7 +331,7 @@ async function trained(optimizer: GradientTransform): Promise<{ state: State; mo
   return { state: await step(once), moved: Math.sqrt(square) };
 }
 
-test('adamw is its transforms in a chain, and others make other optimisers', async (t) => {
+test('adamw is its transforms in a chain, and others make other optimizers', async (t) => {
   const rate = () => constantSchedule(1e-2);
   const whole = await trained(
     adamw({ learningRate: rate, weightDecay: () => 0.01, maxNorm: 1e-3 }),

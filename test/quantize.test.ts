@@ -33,7 +33,7 @@ test('an 8-bit weight is off by at most half a step of its block', (t) => {
   t.true(quantizeTensor(tensor([0, 0], [1, 2]), 2).codes.data.every((code) => code === 128));
 });
 
-test('linear layers and the embeddings tied to them are quantised, nothing else', async (t) => {
+test('linear layers and the embeddings tied to them are quantized, nothing else', async (t) => {
   const x = input('x', 'float32', ['rows', 64]);
   const ids = input('ids', 'int64', ['rows']);
   const table = parameter('table', [40, 64]);

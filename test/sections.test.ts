@@ -58,7 +58,7 @@ const reports: readonly (readonly [string, string, Partial<ReturnType<typeof par
     { indication: 'cough.', findings: 'Lungs clear.', impression: 'Normal.' },
   ],
   [
-    'capitalised headers may follow a full stop',
+    'capitalized headers may follow a full stop',
     'Findings: Lungs clear. Impression: Normal.',
     { findings: 'Lungs clear.', impression: 'Normal.' },
   ],
@@ -101,12 +101,12 @@ const reports: readonly (readonly [string, string, Partial<ReturnType<typeof par
   ],
   ['a wet read counts where it is alone', 'WET READ:\n Effusion.', { findings: 'Effusion.' }],
   [
-    'a header that names the films opens the findings',
+    'a header that names the views opens the findings',
     ' CHEST, TWO VIEWS:  \n\n PA AND LATERAL VIEWS OF THE CHEST:  Clear.\n',
     { findings: 'Clear.' },
   ],
   [
-    'a title that names the films does not hide an unheaded reading below another header',
+    'a title that names the views does not hide an unheaded reading below another header',
     ' FINAL REPORT\n CHEST, TWO VIEWS: \n\n HISTORY:  Cough.\n \n The lungs are clear.\n \n Heart normal.\n',
     { indication: 'Cough.', findings: 'The lungs are clear. Heart normal.' },
   ],

@@ -24,9 +24,9 @@ test('a vocabulary of BERT gives the ids of its lines', (t) => {
 test('a vocabulary that lacks a special token or repeats one is refused', (t) => {
   const refused = (text: string) =>
     t.throws(() => tokenizerFromVocabulary(text, { lowercase: true }))?.message ?? '';
-  t.regex(refused(vocabulary.slice(1).join('\n')), /it lacks \[PAD\]/);
+  t.regex(refused(vocabulary.slice(1).join('\n')), /lacks \[PAD\]/);
   t.regex(refused([...vocabulary, 'the'].join('\n')), /line 11 repeats the token of line 7/);
-  t.regex(refused(''), /it lacks/);
+  t.regex(refused(''), /lacks/);
 });
 
 /** As sentencepiece_model.proto numbers them. */
@@ -85,13 +85,13 @@ test('a model that folds the case is read so', (t) => {
   t.deepEqual(loadTokenizer(tokenizerFromSentencePiece(bytes)).encode('The HEART'), [4, 5]);
 });
 
-test('what cannot be read as T5 reads it is refused by name', (t) => {
+test('a sentencepiece model that T5 cannot use is refused with the reason', (t) => {
   const cases: readonly (readonly [object, RegExp])[] = [
-    [{ pieces, trainerSpec: { modelType: 2 } }, /a model but Unigram cannot be read/],
+    [{ pieces, trainerSpec: { modelType: 2 } }, /a model other than Unigram cannot be read/],
     [{ pieces: [...pieces, { piece: '<0x0A>', type: 6 }] }, /byte pieces/],
-    [{ pieces, normalizerSpec: { ...normalizerSpec, prefix: false } }, /without space/],
+    [{ pieces, normalizerSpec: { ...normalizerSpec, prefix: false } }, /without a leading space/],
     [{ pieces: pieces.filter(({ type }) => type !== 2) }, /expected one unknown piece/],
-    [{ pieces: pieces.slice(2) }, /it lacks <\/s>/],
+    [{ pieces: pieces.slice(2) }, /lacks <\/s>/],
     [{}, /it has no pieces/],
   ];
   for (const [message, expected] of cases) {

@@ -7,7 +7,7 @@ import { labelText } from '../lib/text/labels/label-text.ts';
 import { joinReport, splitReport } from '../lib/text/report-text.ts';
 import {
   loadTokenizer,
-  mostCharacters,
+  maxCharacters,
   type Tokenizer,
   trainUnigram,
   trainWordPiece,
@@ -40,20 +40,20 @@ const strange: readonly string[] = [
   '\u0000\u0001\uffff\ufffd\ufeff',
   '[CLS] [SEP] </s> <pad> <unk> ##s ▁the',
   'مرحبا שלום',
-  'x'.repeat(mostCharacters),
+  'x'.repeat(maxCharacters),
   'no '.repeat(20_000),
   '\uffff'.repeat(50_000),
   '##'.repeat(30_000),
 ];
 
-test('what is written with a keyboard comes back as it was from Unigram', (t) => {
+test('Unigram decodes ASCII text to exactly what was encoded', (t) => {
   const { encode, decode } = trained['Unigram'] as Tokenizer;
   for (const text of [...corpus.map((line) => line.replaceAll('’', "'")), 'Zq@9~ {never seen}!']) {
     t.is(decode(encode(text)), text);
   }
 });
 
-test('WordPiece gives words in lower case, with punctuation where English has it', (t) => {
+test('WordPiece decodes to lower case, with English spacing of punctuation', (t) => {
   const { encode, decode } = trained['WordPiece'] as Tokenizer;
   t.is(decode(encode('The Heart, is ENLARGED.')), 'the heart, is enlarged.');
 });
@@ -64,7 +64,7 @@ test('words that are frequent are one token', (t) => {
   }
 });
 
-test('a vocabulary holds no more than was asked for, and nothing twice', (t) => {
+test('a vocabulary has at most the requested size, and no token twice', (t) => {
   t.is(trained['WordPiece']?.vocabularySize, Object.keys(wordPieceVocabulary()).length);
   t.true((trained['WordPiece']?.vocabularySize ?? 0) <= 320);
   t.true((trained['Unigram']?.vocabularySize ?? 0) <= 200);
@@ -135,10 +135,10 @@ test('texts are encoded and decoded as the library does with the same file', (t)
   }
 });
 
-test('strange texts are encoded to ids of the vocabulary, quickly', (t) => {
+// An encoder that is quadratic in the length would exceed the time limit of the runner.
+test('strange and very long texts are encoded to ids of the vocabulary', (t) => {
   for (const [name, { encode, decode, vocabularySize }] of Object.entries(trained)) {
     for (const text of strange) {
-      const start = performance.now();
       const ids = encode(text);
       const what = `${name}: ${JSON.stringify(text.slice(0, 30))}`;
       t.true(
@@ -146,7 +146,6 @@ test('strange texts are encoded to ids of the vocabulary, quickly', (t) => {
         what,
       );
       t.is(typeof decode(ids), 'string', what);
-      t.true(performance.now() - start < 5_000, what);
     }
   }
 });
@@ -183,7 +182,7 @@ test('a stream gives whole words, with the space before them', (t) => {
 
 test('a text that is too long is refused', (t) => {
   for (const { encode } of Object.values(trained)) {
-    const error = t.throws(() => encode('x'.repeat(mostCharacters + 1)));
+    const error = t.throws(() => encode('x'.repeat(maxCharacters + 1)));
     t.like(error, { code: 'INVALID_ARGUMENT', reason: 'TEXT_TOO_LONG', field: 'text' });
   }
 });

@@ -2,7 +2,7 @@ import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { type Command, Option } from 'commander';
 import { z } from 'zod';
-import { type Judged, type Score, scoreAgreement } from '../../lib/text/labels/agreement.ts';
+import { type LabeledReport, type Score, scoreAgreement } from '../../lib/text/labels/agreement.ts';
 import { extractLabels, findMentions, type Reading } from '../../lib/text/labels/extract.ts';
 import { type Observation, observations } from '../../lib/text/labels/observations.ts';
 import { checkLine, type Line, readLines } from '../json-lines.ts';
@@ -67,7 +67,7 @@ async function* compare(
   lines: AsyncIterable<Line>,
   { reading, disagreements }: LabelOptions,
 ): AsyncGenerator<string> {
-  const reports: Judged[] = [];
+  const reports: LabeledReport[] = [];
   let others = 0;
   for await (const line of lines) {
     if (!isCompared(line.value)) {

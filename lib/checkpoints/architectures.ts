@@ -1,4 +1,4 @@
-/** The published models whose checkpoints are understood, by the part of a variant they become. */
+/** The published models whose checkpoints can be imported, by the part of a variant they become. */
 export type Architecture = 'densenet' | 'resnet' | 'vit' | 'bert' | 't5';
 
 /** How an architecture's checkpoints name their tensors. */
@@ -8,7 +8,7 @@ interface Naming {
   readonly prefixes: readonly string[];
   /** Rewritings of old names, in order. */
   readonly renames: readonly (readonly [RegExp, string])[];
-  /** Other names of a tensor that is tied to it: `alias` may stand for, or repeat, `name`. */
+  /** Other names of a tensor that is tied to it: `aliases` may replace or repeat `name`. */
   readonly tied?: { readonly name: string; readonly aliases: readonly string[] };
 }
 
@@ -22,7 +22,7 @@ const namings: Readonly<Record<Architecture, Naming>> = {
   densenet: {
     title: 'DenseNet (torchvision, CheXNet)',
     prefixes: ['module.', 'model.', 'backbone.', 'densenet121.'],
-    // torchvision's before 0.2: norm.1, conv.2; CheXNet was saved with these.
+    // torchvision's names before 0.2, norm.1 and conv.2: CheXNet was saved with them.
     renames: [[/(denselayer\d+\.(?:norm|relu|conv))\.(\d)\./, '$1$2.']],
   },
   resnet: {

@@ -2,7 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { ExtensionCodec, decode } from '@msgpack/msgpack';
 import { type Dtype, type Tensor, bytesPerElement } from '../graph/types.ts';
 import { byteLengthOf, tensorOver } from '../tensor.ts';
-import { type Checkpoint, type CheckpointTensor, malformed } from './checkpoint.ts';
+import { type ForeignWeights, type ForeignTensor, malformed } from './foreign.ts';
 import { measureMessage } from './msgpack-size.ts';
 
 /** Flax's extension types (flax.serialization): 1 is an array as [shape, dtype, bytes]. */
@@ -33,13 +33,13 @@ class FlaxArray {
   }
 }
 
-/** Permutations that turn a kernel as JAX has it, outputs last, into PyTorch's, outputs first. */
+/** Permutations that turn a kernel of JAX, outputs last, into one of PyTorch, outputs first. */
 const kernelOrders: Readonly<Record<number, readonly number[]>> = {
   2: [1, 0],
   4: [3, 2, 0, 1],
 };
 
-/** Flax's last part of a name, and PyTorch's. */
+/** The last part of a name in Flax, and in PyTorch. */
 const lastNames: Readonly<Record<string, string>> = {
   kernel: 'weight',
   scale: 'weight',
@@ -83,8 +83,8 @@ function transpose({ shape, dtype, bytes }: FlaxArray, order: readonly number[])
   return tensorOver(dtype, target, result.buffer);
 }
 
-/** The tensor as PyTorch would have it. */
-function lazyTensor(array: FlaxArray, last: string): CheckpointTensor {
+/** The tensor in PyTorch's layout. */
+function lazyTensor(array: FlaxArray, last: string): ForeignTensor {
   const order = last === 'kernel' ? kernelOrders[array.shape.length] : undefined;
   if (order) {
     const shape = order.map((axis) => array.shape[axis] ?? 1);
@@ -110,7 +110,7 @@ function collect(
   path: string,
   message: unknown,
   names: readonly string[],
-  tensors: Map<string, CheckpointTensor>,
+  tensors: Map<string, ForeignTensor>,
 ): void {
   if (typeof message !== 'object' || message === null) return;
   const record = message as Readonly<Record<string, unknown>>;
@@ -129,7 +129,7 @@ function collect(
 }
 
 /** Flax's msgpack, as Clinical T5 is published: nested dictionaries of arrays. */
-export async function openFlax(path: string): Promise<Checkpoint> {
+export async function openFlax(path: string): Promise<ForeignWeights> {
   const bytes = await readFile(path);
   measureMessage(path, bytes);
   const extensionCodec = new ExtensionCodec();
@@ -146,10 +146,10 @@ export async function openFlax(path: string): Promise<Checkpoint> {
     message = decode(bytes, { extensionCodec });
   } catch (cause) {
     if (cause instanceof Error && cause.name === 'DomainError') throw cause;
-    throw malformed(path, 'is no msgpack that Flax writes', cause);
+    throw malformed(path, 'is not msgpack as Flax writes it', cause);
   }
-  const tensors = new Map<string, CheckpointTensor>();
+  const tensors = new Map<string, ForeignTensor>();
   collect(path, message, [], tensors);
-  if (tensors.size === 0) throw malformed(path, 'is msgpack without arrays: no Flax checkpoint');
+  if (tensors.size === 0) throw malformed(path, 'is msgpack without arrays: not a Flax checkpoint');
   return { path, format: 'Flax msgpack', tensors, close: async () => {} };
 }

@@ -3,18 +3,18 @@ import type { Tensor } from '../graph/types.ts';
 import type { ParameterSpec } from '../models/parameters.ts';
 import { printType } from '../tensor.ts';
 import { type Architecture, ourName, titleOf } from './architectures.ts';
-import { type Checkpoint, type CheckpointTensor, malformed, toFloat32 } from './checkpoint.ts';
+import { type ForeignWeights, type ForeignTensor, malformed, toFloat32 } from './foreign.ts';
 import { gridSide, interpolatePositions } from './positions.ts';
 
-/** What became of a checkpoint's tensors and of a model's parameters. */
+/** Which of a checkpoint's tensors were used for which of a model's parameters. */
 export interface MatchReport {
-  /** Parameters that the checkpoint gives. */
+  /** Parameters whose values the checkpoint holds. */
   readonly matched: readonly string[];
-  /** Parameters it does not give: they keep their initial values. */
+  /** Parameters that it lacks: they keep their initial values. */
   readonly initial: readonly string[];
   /** The checkpoint's names that nothing uses. */
   readonly unused: readonly string[];
-  /** What was changed on the way, for people. */
+  /** Changes that were made to tensors, for users. */
   readonly notes: readonly string[];
 }
 
@@ -26,8 +26,8 @@ export interface Match extends MatchReport {
 interface Source {
   /** The name in the checkpoint. */
   readonly name: string;
-  readonly tensor: CheckpointTensor;
-  /** Tied tensors that say they are the same. */
+  readonly tensor: ForeignTensor;
+  /** Tied tensors, which must be the same. */
   readonly copies: readonly Source[];
 }
 
@@ -39,11 +39,11 @@ const sameShape = (a: readonly number[], b: readonly number[]): boolean => Strin
  * them under; a spec's name less `prefix` is the published one. Nothing is read yet.
  *
  * Throws INVALID_ARGUMENT for a tensor of another shape, naming both shapes, and for a checkpoint that
- * has nothing of the architecture.
+ * has no tensor of the architecture.
  */
-export function matchCheckpoint(
+export function matchForeignWeights(
   specs: readonly ParameterSpec[],
-  checkpoint: Checkpoint,
+  checkpoint: ForeignWeights,
   architecture: Architecture,
   prefix = '',
 ): Match {
@@ -61,7 +61,7 @@ export function matchCheckpoint(
   }
   if (found.size === 0) {
     const some = [...checkpoint.tensors.keys()].slice(0, 3).join(', ') || 'none';
-    const message = `holds nothing of a ${titleOf(architecture)}: its tensors are ${some}, ...`;
+    const message = `holds no tensor of a ${titleOf(architecture)}: its tensors are ${some}, ...`;
     throw invalidArgument('CHECKPOINT_FOREIGN', checkpoint.path, message);
   }
   return {
@@ -71,13 +71,13 @@ export function matchCheckpoint(
     notes,
     read: async (name) => {
       const match = found.get(name);
-      if (!match) throw invalidArgument('TENSOR_NOT_MATCHED', name, 'the checkpoint has it not');
+      if (!match) throw invalidArgument('TENSOR_NOT_MATCHED', name, 'is not in the checkpoint');
       return readFitted(match.spec, match.source, checkpoint);
     },
   };
 }
 
-function byOurName(checkpoint: Checkpoint, architecture: Architecture): Map<string, Source> {
+function byOurName(checkpoint: ForeignWeights, architecture: Architecture): Map<string, Source> {
   const sources = new Map<string, Source>();
   for (const [name, tensor] of checkpoint.tensors) {
     const ours = ourName(architecture, name);
@@ -92,11 +92,11 @@ function byOurName(checkpoint: Checkpoint, architecture: Architecture): Map<stri
   return sources;
 }
 
-/** Checks that a tensor fits its parameter; says what must be done to it, if anything. */
+/** Checks that a tensor fits its parameter; returns a note if it must be changed. */
 function fit(
   { name, shape }: ParameterSpec,
   { name: theirs, tensor, copies }: Source,
-  { path }: Checkpoint,
+  { path }: ForeignWeights,
   architecture: Architecture,
 ): string | undefined {
   const copy = copies.find((other) => !sameShape(other.tensor.shape, tensor.shape));
@@ -118,20 +118,20 @@ const untied = (path: string, a: string, b: string): DomainError =>
   invalidArgument(
     'CHECKPOINT_UNTIED',
     path,
-    `${a} and ${b} differ: the model ties them, so it cannot hold both`,
+    `${a} and ${b} differ: the model ties them and can hold only one`,
   );
 
 async function readFitted(
   spec: ParameterSpec,
   { name, tensor, copies }: Source,
-  { path }: Checkpoint,
+  { path }: ForeignWeights,
 ): Promise<Tensor<'float32'>> {
   const raw = await tensor.read();
   const value = toFloat32(raw);
   if (!value) {
     throw malformed(
       path,
-      `${name} is ${printType(raw.dtype, raw.shape)}: no floating-point weights`,
+      `${name} is ${printType(raw.dtype, raw.shape)}: weights must be floating-point`,
     );
   }
   for (const copy of copies) {

@@ -1,12 +1,12 @@
-import { truncated, unsafe } from './checkpoint.ts';
+import { truncated, unsafe } from './foreign.ts';
 
 /** A state dict nests by the parts of its names. */
 const maxDepth = 64;
 /** A paper-size model has a few hundred tensors, each a few entries. */
 const maxEntries = 1_000_000;
 
-/** What a first byte announces: entries that follow, or bytes that do. */
-interface Announced {
+/** What a value states about itself: the entries that follow it, or its own bytes. */
+interface Stated {
   readonly entries: number;
   readonly bytes: number;
 }
@@ -44,7 +44,7 @@ const types: Readonly<Record<number, readonly [lengthBytes: number, fixed: numbe
     0xdf: [4, 0, 2],
   };
 
-function announced(view: DataView, at: number, first: number): Announced {
+function stated(view: DataView, at: number, first: number): Stated {
   if (first < 0x80 || first >= 0xe0) return { entries: 0, bytes: 1 };
   if (first < 0x90) return { entries: 2 * (first & 0x0f), bytes: 1 };
   if (first < 0xa0) return { entries: first & 0x0f, bytes: 1 };
@@ -65,8 +65,8 @@ function announced(view: DataView, at: number, first: number): Announced {
 
 /**
  * Walks over a msgpack message without building it. Throws INVALID_ARGUMENT for one that would take
- * more memory than its file does (nested deeper, or with more entries, than a state dict), and for one
- * that announces more than there is.
+ * more memory than its file (nested deeper, or with more entries, than a state dict), and for one that
+ * states more bytes than there are.
  */
 export function measureMessage(path: string, bytes: Uint8Array): void {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
@@ -80,17 +80,18 @@ export function measureMessage(path: string, bytes: Uint8Array): void {
       continue;
     }
     open[open.length - 1] = left - 1;
-    if (at >= bytes.length) throw truncated(path, 'the message ends before all it announces');
-    const { entries, bytes: length } = announced(view, at, view.getUint8(at));
+    if (at >= bytes.length)
+      throw truncated(path, 'the message ends before all the bytes it states');
+    const { entries, bytes: length } = stated(view, at, view.getUint8(at));
     at += length;
-    if (at > bytes.length) throw truncated(path, 'the message ends before all it announces');
+    if (at > bytes.length) throw truncated(path, 'the message ends before all the bytes it states');
     total += entries;
     if (total > maxEntries) {
-      throw unsafe(path, `announces more than ${maxEntries} entries: no state dict does`);
+      throw unsafe(path, `states more than ${maxEntries} entries: no state dict has that many`);
     }
     if (entries > 0) open.push(entries);
     if (open.length > maxDepth) {
-      throw unsafe(path, `is nested more than ${maxDepth} deep: no state dict is`);
+      throw unsafe(path, `is nested more than ${maxDepth} deep: no state dict is nested that deep`);
     }
   }
 }

@@ -1,13 +1,13 @@
 import { open } from 'node:fs/promises';
 import { DomainError } from '../errors.ts';
 import { openSafetensors } from '../safetensors/safetensors.ts';
-import { type Checkpoint, malformed } from './checkpoint.ts';
+import { type ForeignWeights, malformed } from './foreign.ts';
 import { openFlax } from './flax.ts';
 import { openTorchLegacy } from './torch-legacy.ts';
 import { openTorchTar } from './torch-tar.ts';
 import { openTorchZip } from './torch-zip.ts';
 
-async function openSafetensorsCheckpoint(path: string): Promise<Checkpoint> {
+async function openSafetensorsWeights(path: string): Promise<ForeignWeights> {
   const file = await openSafetensors(path);
   const tensors = file.names.map((name) => {
     const { dtype, shape } = file.info(name);
@@ -21,11 +21,11 @@ async function openSafetensorsCheckpoint(path: string): Promise<Checkpoint> {
   };
 }
 
-type Opener = (path: string) => Promise<Checkpoint>;
+type Opener = (path: string) => Promise<ForeignWeights>;
 
 /** Formats by how their files begin. */
 const formats: readonly (readonly [(head: Buffer) => boolean, Opener])[] = [
-  [(head) => head[8] === 0x7b && head.readUInt32LE(4) === 0, openSafetensorsCheckpoint],
+  [(head) => head[8] === 0x7b && head.readUInt32LE(4) === 0, openSafetensorsWeights],
   [(head) => head.toString('latin1', 0, 4) === 'PK\x03\x04', openTorchZip],
   [(head) => head.toString('latin1', 257, 262) === 'ustar', openTorchTar],
   // A pickle of protocol 2 to 5; as msgpack it would be an empty map.
@@ -38,11 +38,11 @@ const isMap = (first: number): boolean =>
   (first >= 0x80 && first < 0x90) || first === 0xde || first === 0xdf;
 
 /**
- * Opens a checkpoint by what it holds, not by its name: .safetensors, PyTorch's zip, its older pickle
- * and tar formats, Flax's msgpack. Throws NOT_FOUND, or INVALID_ARGUMENT for a file that is none of
- * these, is broken, or asks for more than weights.
+ * Opens a published checkpoint by its content, not by its name: .safetensors, PyTorch's zip, its older
+ * pickle and tar formats, Flax's msgpack. Throws NOT_FOUND, or INVALID_ARGUMENT for a file that is none of
+ * these, is damaged, or requests more than weights.
  */
-export async function openCheckpoint(path: string): Promise<Checkpoint> {
+export async function openForeignWeights(path: string): Promise<ForeignWeights> {
   const head = Buffer.alloc(512);
   try {
     await using file = await open(path);
@@ -56,7 +56,7 @@ export async function openCheckpoint(path: string): Promise<Checkpoint> {
   if (!format) {
     throw malformed(
       path,
-      'is no checkpoint: expected .safetensors, a PyTorch .pth or .bin, or a Flax .msgpack',
+      'is not a checkpoint: expected .safetensors, a PyTorch .pth or .bin, or a Flax .msgpack',
     );
   }
   return format[1](path);

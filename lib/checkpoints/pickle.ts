@@ -1,7 +1,7 @@
-import { malformed, unsafe } from './checkpoint.ts';
+import { malformed, unsafe } from './foreign.ts';
 import type { ByteReader } from './reader.ts';
 
-/** A name that a pickle asks to import. It stands for itself: nothing is ever imported or called. */
+/** A name that a pickle would import. It is only recorded: nothing is ever imported or called. */
 export class PickledName {
   readonly name: string;
 
@@ -10,7 +10,7 @@ export class PickledName {
   }
 }
 
-/** `name(*args)`, written down instead of done. */
+/** `name(*args)`, recorded instead of called. */
 export class PickledCall {
   readonly name: string;
   readonly args: readonly unknown[];
@@ -21,11 +21,11 @@ export class PickledCall {
   }
 }
 
-/** Names of collections, which become the like of ours. */
+/** Collections that are read as Maps. */
 const dictNames = new Set(['collections.OrderedDict', 'collections.defaultdict']);
 
 const mark = Symbol('mark');
-/** Far above any weights' pickle; a longer number would cost time that grows with its square. */
+/** Far above what weights need; the time for a longer number grows with its square. */
 const maxNumberBytes = 64;
 
 type Step = (machine: Machine, reader: ByteReader) => void;
@@ -49,7 +49,7 @@ const pushNumberLine: Step = (machine, reader) => {
   const line = reader.line().replace(/L$/, '');
   if (line === '00' || line === '01') return machine.push(line === '01');
   const value = Number(line);
-  if (line === '' || Number.isNaN(value)) throw machine.broken('a number that is none');
+  if (line === '' || Number.isNaN(value)) throw machine.broken('an invalid number');
   return machine.push(value);
 };
 const tuple =
@@ -58,8 +58,8 @@ const tuple =
     machine.push(machine.popMany(size));
 
 /**
- * What each opcode does (Python's pickletools, protocols 0 to 5). What is not here is refused: the
- * extension registry, buffers outside of the pickle, and the opcodes that make instances directly.
+ * What each opcode does (Python's pickletools, protocols 0 to 5). Others are refused: the extension
+ * registry, buffers outside of the pickle, and opcodes that make instances directly.
  */
 const opcodes: Readonly<Record<string, Step>> = {
   '\x80': (machine, reader) => {
@@ -144,7 +144,7 @@ const opcodes: Readonly<Record<string, Step>> = {
 class Machine {
   readonly #path: string;
   readonly #allowed: (name: string) => boolean;
-  /** What stands for an object outside of the pickle. */
+  /** Resolves a reference to an object outside of the pickle. */
   readonly persistent: (id: unknown) => unknown;
   readonly #stack: unknown[] = [];
   readonly #memo = new Map<number, unknown>();
@@ -195,28 +195,28 @@ class Machine {
 
   append(values: readonly unknown[]): void {
     const list = this.top();
-    if (!Array.isArray(list)) throw this.broken('an append to what is no list');
+    if (!Array.isArray(list)) throw this.broken('an append to a value that is not a list');
     for (const value of values) list.push(value);
   }
 
   setItems(target: unknown, pairs: readonly unknown[], isNew: boolean): void {
     if (!(target instanceof Map) || pairs.length % 2 !== 0) {
-      throw this.broken('an item for what is no dictionary');
+      throw this.broken('an item for a value that is not a dictionary');
     }
     for (let i = 0; i < pairs.length; i += 2) target.set(pairs[i], pairs[i + 1]);
     if (isNew) this.push(target);
   }
 
-  /** Refused as soon as it is named, long before it could be called. */
+  /** A name is refused as soon as it is read, long before it could be called. */
   name(module: unknown, name: unknown): void {
     if (typeof module !== 'string' || typeof name !== 'string') {
-      throw this.broken('a name that is no text');
+      throw this.broken('a name that is not text');
     }
     const full = `${module}.${name}`;
     if (!this.#allowed(full) && !dictNames.has(full)) {
       throw unsafe(
         this.#path,
-        `its pickle asks for ${JSON.stringify(full)}, which weights do not need; nothing was run. ` +
+        `its pickle names ${JSON.stringify(full)}, which weights do not need; nothing was run. ` +
           'Save a state_dict, or .safetensors, instead of a whole object',
       );
     }
@@ -225,7 +225,7 @@ class Machine {
 
   call(callee: unknown, args: unknown): void {
     if (!(callee instanceof PickledName) || !Array.isArray(args)) {
-      throw this.broken('a call of what is no name');
+      throw this.broken('a call of a value that is not a name');
     }
     if (!dictNames.has(callee.name)) return this.push(new PickledCall(callee.name, args));
     // OrderedDict() or, as Python 2 wrote it, OrderedDict([[key, value], ...]).
@@ -237,16 +237,16 @@ class Machine {
 }
 
 interface UnpickleOptions {
-  /** Says which names the pickle may hold. */
+  /** Whether the pickle may hold a name. */
   readonly allowed: (name: string) => boolean;
-  /** Gives what stands for an object that lies outside of the pickle. */
+  /** Resolves a reference to an object outside of the pickle. */
   readonly persistent: (id: unknown) => unknown;
 }
 
 /**
- * Reads one pickle without running anything: names stay names, calls are written down. Dictionaries
- * become Maps; lists, tuples and sets become arrays. Throws INVALID_ARGUMENT for a name that is not
- * allowed and for what is no pickle.
+ * Reads one pickle without running anything: names stay names, calls are recorded. Dictionaries become
+ * Maps; lists, tuples and sets become arrays. Throws INVALID_ARGUMENT for a name that is not allowed and
+ * for data that is not a pickle.
  */
 export function unpickle(path: string, reader: ByteReader, options: UnpickleOptions): unknown {
   const machine = new Machine(path, options);

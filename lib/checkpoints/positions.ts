@@ -8,7 +8,7 @@ function cubicWeights(t: number): readonly [number, number, number, number] {
   return [far(t + 1), near(t), near(1 - t), far(2 - t)];
 }
 
-/** For each of `size` places: the 4 source places it mixes and their weights. */
+/** For each of `size` positions: the 4 source positions that it mixes, and their weights. */
 function taps(
   source: number,
   size: number,

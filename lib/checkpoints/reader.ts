@@ -1,7 +1,7 @@
 import { readSync } from 'node:fs';
-import { truncated } from './checkpoint.ts';
+import { truncated } from './foreign.ts';
 
-/** Where bytes come from; it gives fewer than asked for at its end only. */
+/** Reads bytes at a position; fewer than requested are returned only at the end. */
 export type ByteSource = (position: number, length: number) => Uint8Array;
 
 const chunkBytes = 1 << 16;
@@ -14,7 +14,7 @@ export const bufferSource =
 export const fileSource =
   (descriptor: number): ByteSource =>
   (position, length) => {
-    // What a broken file announces may lie beyond what any file can have.
+    // A damaged file may state a position that no file can have.
     if (!Number.isSafeInteger(position + length)) return new Uint8Array();
     const chunk = new Uint8Array(length);
     let done = 0;
@@ -53,7 +53,7 @@ export class ByteReader {
   bytes(length: number): Uint8Array {
     const offset = this.position - this.#start;
     if (offset < 0 || offset + length > this.#window.length) {
-      // A claim of 4 GB is not believed before the bytes are there.
+      // A stated length is checked against the source before that much is allocated.
       this.#window = this.#read(Math.max(length, chunkBytes), length);
       this.#start = this.position;
     }
@@ -66,7 +66,7 @@ export class ByteReader {
     const last = this.#source(this.position + Math.max(needed - 1, 0), Math.min(needed, 1));
     const found = last.length < Math.min(needed, 1) ? last : this.#source(this.position, length);
     if (found.length < needed) {
-      throw truncated(this.#path, `the file ends where ${needed} more bytes were announced`);
+      throw truncated(this.#path, `the file ends where ${needed} more bytes were expected`);
     }
     return found;
   }
@@ -99,7 +99,7 @@ export class ByteReader {
     return this.#view(4).getInt32(0, true);
   }
 
-  /** As a number: what no file can hold is rounded, and then found missing. */
+  /** As a number: one too large for any file is rounded, and its bytes are then missing. */
   uint64(): number {
     return Number(this.#view(8).getBigUint64(0, true));
   }

@@ -1,10 +1,10 @@
 import { closeSync, openSync } from 'node:fs';
 import { bytesPerElement } from '../graph/types.ts';
-import { type Checkpoint, malformed } from './checkpoint.ts';
+import { type ForeignWeights, malformed } from './foreign.ts';
 import { ByteReader, fileSource } from './reader.ts';
 import { type Storage, storageOf, torchTensors, unpickleTorch } from './torch.ts';
 
-/** The pickled number that a file of PyTorch before 1.6 begins with. */
+/** The pickled number at the start of files of PyTorch before 1.6. */
 const magic = 0x1950a86a20f9469cfc6cn;
 const protocol = 1001;
 
@@ -37,7 +37,7 @@ function placeStorages(
  * PyTorch's format before 1.6, that of the published CheXNet: four pickles (magic, protocol, platform,
  * the object), one with the keys of the storages, then the storages.
  */
-export async function openTorchLegacy(path: string): Promise<Checkpoint> {
+export async function openTorchLegacy(path: string): Promise<ForeignWeights> {
   const descriptor = openSync(path, 'r');
   try {
     const reader = new ByteReader(path, fileSource(descriptor));
@@ -48,9 +48,10 @@ export async function openTorchLegacy(path: string): Promise<Checkpoint> {
         storages.set(storage.key, storage);
         return storage;
       });
-    if (next() !== magic) throw malformed(path, 'is a pickle, but not a checkpoint of PyTorch');
+    if (next() !== magic) throw malformed(path, 'is a pickle, but not a PyTorch checkpoint');
     const version = next();
-    if (version !== protocol) throw malformed(path, `has version ${String(version)}, not 1001`);
+    if (version !== protocol)
+      throw malformed(path, `has version ${String(version)}, expected 1001`);
     const platform = next();
     if (platform instanceof Map && platform.get('little_endian') === false) {
       throw malformed(path, 'was saved on a big-endian machine: save it again on another one');

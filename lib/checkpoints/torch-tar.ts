@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { type Dtype, bytesPerElement } from '../graph/types.ts';
-import { type Checkpoint, malformed, truncated } from './checkpoint.ts';
+import { type ForeignWeights, malformed, truncated } from './foreign.ts';
 import { ByteReader, bufferSource } from './reader.ts';
 import { type Storage, View, storageDtype, torchTensors, unpickleTorch } from './torch.ts';
 
@@ -39,7 +39,7 @@ function readStorages(path: string, reader: ByteReader): Map<unknown, Placed> {
     const entry = unpickleTorch(path, reader);
     const [key, , type] = Array.isArray(entry) ? (entry as unknown[]) : [];
     const dtype: Dtype | undefined = storageDtype(type);
-    if (!dtype) throw malformed(path, 'a storage is of no known kind');
+    if (!dtype) throw malformed(path, 'a storage is of an unknown kind');
     const size = reader.uint64();
     const bytes = reader.bytes(size * bytesPerElement[dtype]);
     storages.set(key, { key: String(key), dtype, size, bytes });
@@ -82,11 +82,12 @@ function readTensors(
 }
 
 /** PyTorch's first format, before 0.1.10: a tar archive of `storages`, `tensors` and `pickle`. */
-export async function openTorchTar(path: string): Promise<Checkpoint> {
+export async function openTorchTar(path: string): Promise<ForeignWeights> {
   const members = tarMembers(path, await readFile(path));
   const readerOf = (name: string): ByteReader => {
     const member = members.get(name);
-    if (!member) throw malformed(path, `is a tar archive without ${name}: no PyTorch checkpoint`);
+    if (!member)
+      throw malformed(path, `is a tar archive without ${name}: not a PyTorch checkpoint`);
     return new ByteReader(path, bufferSource(member));
   };
   const storages = readStorages(path, readerOf('storages'));

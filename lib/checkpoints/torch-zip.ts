@@ -2,14 +2,14 @@ import { buffer } from 'node:stream/consumers';
 import { crc32 } from 'node:zlib';
 import { type Entry, type ZipFile, openPromise } from 'yauzl';
 import { bytesPerElement } from '../graph/types.ts';
-import { type Checkpoint, malformed, truncated, unsafe } from './checkpoint.ts';
+import { type ForeignWeights, malformed, truncated, unsafe } from './foreign.ts';
 import { ByteReader, bufferSource } from './reader.ts';
 import { torchTensors, unpickleTorch } from './torch.ts';
 
 /** Names and shapes only; the pickle of a state dict of thousands of tensors has a few hundred KB. */
 const maxPickleBytes = 64 << 20;
 
-/** Unpacks an entry of a known size; an entry that claims another one is not unpacked. */
+/** Unpacks an entry of a known size; an entry that states another size is not unpacked. */
 async function unpack(
   path: string,
   archive: ZipFile,
@@ -29,9 +29,9 @@ async function unpack(
   } catch (cause) {
     throw truncated(path, `${fileName} cannot be unpacked`, cause);
   }
-  // PyTorch may be told to write no checksums; it then writes 0.
+  // PyTorch can be configured to write no checksums; it then writes 0.
   if (entry.crc32 !== 0 && crc32(bytes) !== entry.crc32) {
-    throw malformed(path, `${fileName} does not have its checksum`);
+    throw malformed(path, `${fileName} does not match its checksum`);
   }
   return bytes;
 }
@@ -47,21 +47,22 @@ async function openArchive(path: string): Promise<{ archive: ZipFile; entries: E
     archive?.close();
     throw truncated(
       path,
-      'is no whole zip archive: its list of files, at its end, is missing',
+      'is not a complete zip archive: the list of files at its end is missing',
       cause,
     );
   }
 }
 
 /** PyTorch's format since 1.6: `{name}/data.pkl` beside `{name}/data/{key}`, a storage each. */
-export async function openTorchZip(path: string): Promise<Checkpoint> {
+export async function openTorchZip(path: string): Promise<ForeignWeights> {
   const { archive, entries } = await openArchive(path);
   try {
     const pickle = entries.find(({ fileName }) => /(^|\/)data\.pkl$/.test(fileName));
-    if (!pickle) throw malformed(path, 'is a zip archive without data.pkl: no PyTorch checkpoint');
+    if (!pickle)
+      throw malformed(path, 'is a zip archive without data.pkl: not a PyTorch checkpoint');
     if (pickle.uncompressedSize > maxPickleBytes) {
       const size = pickle.uncompressedSize;
-      throw unsafe(path, `its pickle claims ${size} bytes, at most ${maxPickleBytes} are read`);
+      throw unsafe(path, `its pickle has ${size} bytes, at most ${maxPickleBytes} are read`);
     }
     const root = pickle.fileName.slice(0, -'data.pkl'.length);
     const byName = new Map(entries.map((entry) => [entry.fileName, entry]));

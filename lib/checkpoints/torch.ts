@@ -1,6 +1,6 @@
 import { type Dtype, type Tensor, bytesPerElement } from '../graph/types.ts';
 import { tensorOver } from '../tensor.ts';
-import { type CheckpointTensor, malformed, truncated } from './checkpoint.ts';
+import { type ForeignTensor, malformed, truncated } from './foreign.ts';
 import { PickledCall, PickledName, unpickle } from './pickle.ts';
 import type { ByteReader } from './reader.ts';
 
@@ -17,7 +17,7 @@ const storageDtypes: ReadonlyMap<string, Dtype> = new Map<string, Dtype>([
   ['torch.BoolStorage', 'bool'],
 ]);
 
-/** What a checkpoint's pickle may name besides storages; of these, only tensors are looked at. */
+/** Names that a checkpoint's pickle may hold besides storages; of these, only tensors are used. */
 const harmless = new Set([
   'torch._utils._rebuild_tensor',
   'torch._utils._rebuild_tensor_v2',
@@ -25,7 +25,7 @@ const harmless = new Set([
   'torch.nn.parameter.Parameter',
   'torch.Size',
   'torch.device',
-  // What training scripts save beside the weights: numbers, options, optimizer state.
+  // Training scripts save these beside the weights: numbers, options, optimizer state.
   'argparse.Namespace',
   ...['dict', 'list', 'set'].flatMap((name) => [`builtins.${name}`, `__builtin__.${name}`]),
   'numpy.ndarray',
@@ -40,7 +40,7 @@ const harmless = new Set([
 const isTorchName = (name: string): boolean =>
   storageDtypes.has(name.replace(/Tensor$/, 'Storage')) || harmless.has(name);
 
-/** Reads a pickle that PyTorch wrote; `persistent` says what its references stand for. */
+/** Reads a pickle that PyTorch wrote; `persistent` resolves its references. */
 export const unpickleTorch = (
   path: string,
   reader: ByteReader,
@@ -53,10 +53,10 @@ export interface Storage {
   /** Elements. */
   readonly size: number;
 }
-/** Bytes of a storage, from wherever the format keeps them. */
+/** Reads the bytes of a storage, wherever the format keeps them. */
 export type StorageReader = (storage: Storage) => Promise<Uint8Array>;
 
-/** A tensor as it lies in its storage. */
+/** A tensor as a view of its storage. */
 export class View {
   readonly storage: Storage;
   readonly offset: number;
@@ -81,7 +81,7 @@ const isCount = (value: unknown): value is number =>
 const isCounts = (value: unknown): value is number[] =>
   Array.isArray(value) && value.every(isCount);
 
-/** The dtype that a name from a pickle stands for as a storage class. */
+/** The dtype of the storage class that a name from a pickle is. */
 export const storageDtype = (type: unknown): Dtype | undefined =>
   type instanceof PickledName ? storageDtypes.get(type.name) : undefined;
 
@@ -100,7 +100,7 @@ export function storageOf(path: string, id: unknown): Storage {
 const isStorage = (value: unknown): value is Storage =>
   typeof value === 'object' && value !== null && 'key' in value && 'dtype' in value;
 
-/** A rebuilt tensor, or undefined for what is none. */
+/** A rebuilt tensor, or undefined for any other value. */
 function viewOf(path: string, value: unknown): View | undefined {
   if (value instanceof View) return value;
   if (!(value instanceof PickledCall)) return undefined;
@@ -117,12 +117,12 @@ function viewOf(path: string, value: unknown): View | undefined {
 /** Wrappers that training scripts put around a state dict. */
 const wrappers = ['state_dict', 'model_state_dict', 'model', 'net'];
 
-/** The tensors of a loaded object: a state dict, or one in a wrapper; what is no tensor is passed over. */
+/** The tensors of a loaded object: a state dict, or one in a wrapper; other values are skipped. */
 export function torchTensors(
   path: string,
   loaded: unknown,
   read: StorageReader,
-): Map<string, CheckpointTensor> {
+): Map<string, ForeignTensor> {
   let dict = loaded;
   for (let depth = 0; dict instanceof Map && depth < 4; depth++) {
     const inner: unknown = wrappers
@@ -132,7 +132,7 @@ export function torchTensors(
     dict = inner;
   }
   if (!(dict instanceof Map)) throw malformed(path, 'holds no state_dict');
-  const tensors = new Map<string, CheckpointTensor>();
+  const tensors = new Map<string, ForeignTensor>();
   for (const [name, value] of dict) {
     const view = viewOf(path, value);
     if (typeof name === 'string' && view) tensors.set(name, lazyTensor(path, name, view, read));
@@ -141,7 +141,7 @@ export function torchTensors(
   return tensors;
 }
 
-function lazyTensor(path: string, name: string, view: View, read: StorageReader): CheckpointTensor {
+function lazyTensor(path: string, name: string, view: View, read: StorageReader): ForeignTensor {
   const { storage, shape, strides, offset } = view;
   const isEmpty = shape.includes(0);
   const last = shape.reduce((sum, dim, i) => sum + (dim - 1) * (strides[i] ?? 0), offset);

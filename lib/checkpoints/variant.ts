@@ -9,8 +9,8 @@ import {
 } from '../models/variants.ts';
 import { writeSafetensors } from '../safetensors/safetensors.ts';
 import type { Architecture } from './architectures.ts';
-import { type Match, type MatchReport, matchCheckpoint } from './match.ts';
-import { openCheckpoint } from './open.ts';
+import { type Match, type MatchReport, matchForeignWeights } from './match.ts';
+import { openForeignWeights } from './open.ts';
 
 /** The parts of a variant that published checkpoints exist for. */
 const importableParts = ['vision', 'encoder', 'decoder'] as const;
@@ -28,9 +28,9 @@ export const architectureOf = (part: ImportablePart, variant: VariantName): Arch
 export interface ImportOptions {
   readonly variant: VariantName;
   readonly preset: Preset;
-  /** Checkpoint file of each part that has one. */
+  /** The published checkpoint of each part that has one. */
   readonly checkpoints: Readonly<Partial<Record<ImportablePart, string>>>;
-  /** Where no checkpoint says otherwise, parameters start as the originals do, from this seed. */
+  /** Seed of the parameters that no checkpoint holds: they start as in the original implementations. */
   readonly seed: number;
   /** The .safetensors file to write: every parameter of the variant under its own name. */
   readonly output: string;
@@ -43,9 +43,9 @@ export interface PartReport extends MatchReport {
 }
 
 /**
- * Turns published checkpoints into the initial weights of a variant, a tensor in memory at a time.
- * Throws as `openCheckpoint` and `matchCheckpoint` do, and INVALID_ARGUMENT for weights that are not
- * finite; `output` then holds what it held before.
+ * Turns published checkpoints into the initial weights of a variant, with one tensor in memory at a time.
+ * Throws as `openForeignWeights` and `matchForeignWeights` do, and INVALID_ARGUMENT for NaN or infinite
+ * weights; `output` then keeps its old content.
  */
 export async function importVariant(options: ImportOptions): Promise<PartReport[]> {
   const { variant, preset, checkpoints, seed, output } = options;
@@ -59,11 +59,11 @@ export async function importVariant(options: ImportOptions): Promise<PartReport[
   const reports: PartReport[] = [];
   await using opened = new AsyncDisposableStack();
   for (const part of given) {
-    const checkpoint = await openCheckpoint(checkpoints[part] as string);
+    const checkpoint = await openForeignWeights(checkpoints[part] as string);
     opened.defer(() => checkpoint.close());
     const prefix = `${part}.`;
     const own = specs.filter(({ name }) => name.startsWith(prefix));
-    const match = matchCheckpoint(own, checkpoint, architectureOf(part, variant), prefix);
+    const match = matchForeignWeights(own, checkpoint, architectureOf(part, variant), prefix);
     for (const name of match.matched) owners.set(name, match);
     const { matched, initial, unused, notes } = match;
     const { path, format } = checkpoint;

@@ -1,6 +1,6 @@
 /**
  * Arithmetic on dimensions. A dimension is a number or the canonical text of a polynomial over named
- * symbols (`batch`, `12*batch`, `past + 1`), so that shapes computed along different ways compare
+ * symbols (`batch`, `12*batch`, `past + 1`), so that shapes computed in different ways compare
  * equal as plain strings.
  */
 export type Dim = number | string;

@@ -3,8 +3,8 @@ import { isNode } from './table.ts';
 import { type Graph, GraphError, type Node, bodiesOf, scopeOf, sortNodes } from './value.ts';
 
 /**
- * Floating-point operations of one run, counting a multiplication and an addition as two, and only of
- * what dominates: matrix products and convolutions. `symbols` gives the symbolic dimensions, `trips` of
+ * Floating-point operations of one run, counting a multiplication and an addition as two. Only matrix
+ * products and convolutions, which dominate, are counted. `symbols` gives the symbolic dimensions, `trips` of
  * a Loop among them. Throws GraphError for a symbol that is not given.
  */
 export function flopsOf(graph: Graph, symbols: Readonly<Record<string, number>> = {}): number {
@@ -30,7 +30,7 @@ function flopsOfNode(node: Node, symbols: Readonly<Record<string, number>>): num
   if (isNode(node, 'Conv')) return 2 * elements(y) * elements(w?.slice(1));
   // Every element of the input meets every position of its channel's kernels.
   if (isNode(node, 'ConvTranspose')) return 2 * elements(x) * elements(w?.slice(1));
-  // What a body captures belongs to the graph around it and is counted there, once.
+  // Values that a body captures belong to the graph around it and are counted there, once.
   const bodies = bodiesOf(node).map(([, body]) => total(scopeOf(body).nodes, symbols));
   const trips = isNode(node, 'Loop') ? count(node.attributes.trips) : 1;
   return trips * Math.max(0, ...bodies);

@@ -51,7 +51,7 @@ export function fold(node: Node, inputs: readonly Value[]): readonly Value[] | u
   if (one && inputs.length === 1) return [constantOf(a.map(one), result.dtype, result.shape)];
   const two = isNode(node, 'Div') ? divide(result.dtype) : binary[node.op as OpName];
   const b = second && numbers(second);
-  // Scalars and equal shapes: broadcasting proper is rare among constants.
+  // Scalars and equal shapes only: other broadcasting is rare among constants.
   if (!two || !b || (a.length !== 1 && b.length !== 1 && a.length !== b.length)) return undefined;
   const data = Array.from({ length: Math.max(a.length, b.length) }, (_, i) =>
     two(a[a.length === 1 ? 0 : i] ?? Number.NaN, b[b.length === 1 ? 0 : i] ?? Number.NaN),

@@ -15,7 +15,7 @@ export function linear(x: Value, weight: Value, bias?: Value): Value {
   return o.splitRows(product, x, shape);
 }
 
-/** Root-mean-square normalisation over the last axis (Zhang & Sennrich 2019), as T5 uses it. */
+/** Root-mean-square normalization over the last axis (Zhang & Sennrich 2019), as T5 uses it. */
 export function rmsNorm(x: Value, weight: Value, epsilon: number): Value {
   const last = [x.shape.length - 1];
   const meanSquare = o.Div(o.ReduceSumSquare(x, last, true), o.sizeAlong(x, last));
@@ -23,7 +23,7 @@ export function rmsNorm(x: Value, weight: Value, epsilon: number): Value {
 }
 
 /**
- * Batch normalisation with the batch's own statistics, x [N,C,H,W]. Also gives the running statistics
+ * Batch normalization with the batch's own statistics, x [N,C,H,W]. Also gives the running statistics
  * after this batch, which hold the unbiased variance as PyTorch's do; no gradient flows through them.
  */
 export function batchNormTraining(
@@ -55,7 +55,7 @@ export function batchNormTraining(
 const asValue = (value: Value | number, like: Value): Value =>
   typeof value === 'number' ? scalar(value, like.dtype) : value;
 
-/** murmur3's 32-bit finaliser on uint32: every input bit reaches every output bit. */
+/** murmur3's 32-bit finalizer on uint32: every input bit reaches every output bit. */
 function mix(x: Value): Value {
   let hash = o.BitwiseXor(x, o.BitShift(x, 16, 'RIGHT'));
   hash = o.Mul(hash, 0x85ebca6b);
@@ -77,7 +77,7 @@ function randomBits(key: Value, count: Value | number, size: Dim): Value {
 
 /**
  * Inverted dropout whose mask is a pure function of `key` (uint32 scalar). ONNX's own Dropout draws
- * from a generator inside the session, which a resumed training run could not put back where it was.
+ * from a generator inside the session, whose state a resumed training run could not restore.
  */
 export function dropout(x: Value, rate: number, key: Value): Value {
   if (!(rate >= 0 && rate < 1)) throw new GraphError(`dropout rate must be in [0, 1), got ${rate}`);

@@ -2,8 +2,8 @@ import { o } from './build.ts';
 import type { Value } from './value.ts';
 
 /**
- * Mean softmax cross-entropy over the positions that count. logits [N, classes]; labels [N] int64,
- * where a negative label (-100 by custom) is ignored. With nothing to count the loss is 0.
+ * Mean softmax cross-entropy over the labeled positions. logits [N, classes]; labels [N] int64,
+ * where a negative label (-100 by convention) is ignored. Without any such position the loss is 0.
  */
 export function softmaxCrossEntropy(logits: Value, labels: Value): Value {
   const counted = o.Cast(o.Greater(labels, -1), logits.dtype);

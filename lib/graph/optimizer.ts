@@ -8,14 +8,14 @@ export interface CarriedTensor {
   readonly name: string;
   readonly dtype: Dtype;
   readonly shape: readonly number[];
-  /** The value all its elements start as; parameters start from their weights instead. */
+  /** The initial value of all its elements; parameters start from their weights instead. */
   readonly initial?: number;
 }
 
 interface UpdateContext {
   /** The parameters, in the order of the updates. */
   readonly parameters: readonly Value[];
-  /** Optimiser steps done before this one, float32 scalar. */
+  /** Optimizer steps done before this one, float32 scalar. */
   readonly step: Value;
   /** Global L2 norm of the gradients before any transform, float32 scalar. */
   readonly gradientNorm: Value;
@@ -35,7 +35,7 @@ export interface GradientTransform {
   ): { readonly updates: readonly Value[]; readonly state: readonly Value[] };
 }
 
-/** Answers for a parameter by its name; parameter groups are functions of the name. */
+/** A setting of each parameter, by its name: a parameter group is a function of the name. */
 type PerParameter<T> = (name: string) => T;
 
 export function nameOf(parameter: Value): string {
@@ -128,10 +128,10 @@ const asBase = (base: number, like: Value): Value => o.full([], base, like.dtype
 const iterations = 5;
 const [cubic0, cubic1, cubic2] = [3.4445, -4.775, 2.0315];
 
-/** The orthogonal matrix next to x [rows, columns]: all its singular values near 1. */
-function orthogonalised(x: Value): Value {
+/** The orthogonal matrix nearest to x [rows, columns]: all its singular values near 1. */
+function orthogonalized(x: Value): Value {
   const [rows, columns] = x.shape.map(Number) as [number, number];
-  // The Gram matrix is made on the smaller side.
+  // The Gram matrix is computed on the smaller side.
   const isTall = rows > columns;
   let y = isTall ? o.Transpose(x, [1, 0]) : x;
   y = o.Div(y, o.Add(o.Sqrt(o.ReduceSumSquare(y)), 1e-7));
@@ -144,7 +144,7 @@ function orthogonalised(x: Value): Value {
 }
 
 /**
- * Muon (Jordan et al. 2024): momentum whose update is orthogonalised, for matrices inside a network. Its
+ * Muon (Jordan et al. 2024): momentum whose update is orthogonalized, for matrices inside a network. Its
  * steps are as large as Adam's (the factor of Liu et al. 2025), so they share a learning rate.
  */
 const scaleByMuon = ({ momentum = 0.95 } = {}): GradientTransform => ({
@@ -159,15 +159,15 @@ const scaleByMuon = ({ momentum = 0.95 } = {}): GradientTransform => ({
     const next = updates.map((update, i) => o.Add(o.Mul(state[i] ?? update, momentum), update));
     const directions = updates.map((update, i) => {
       const shape = shapeOf(parameters[i] ?? update);
-      if (shape.length !== 2) throw new GraphError('muon moves matrices only');
+      if (shape.length !== 2) throw new GraphError('muon updates matrices only');
       const nesterov = o.Add(update, o.Mul(next[i] ?? update, momentum));
-      return o.Mul(orthogonalised(nesterov), 0.2 * Math.sqrt(Math.max(...shape)));
+      return o.Mul(orthogonalized(nesterov), 0.2 * Math.sqrt(Math.max(...shape)));
     });
     return { updates: directions, state: next };
   },
 });
 
-/** One transform for the parameters that `chosen` names, another for the rest. */
+/** One transform for the parameters that `chosen` selects, another for the rest. */
 function split(
   chosen: PerParameter<boolean>,
   yes: GradientTransform,
@@ -218,9 +218,9 @@ export interface AdamWOptions {
   readonly beta1?: number;
   readonly beta2?: number;
   readonly epsilon?: number;
-  /** Global-norm clipping; none unless given. */
+  /** Global-norm clipping. Default: none. */
   readonly maxNorm?: number;
-  /** Matrices that Muon moves instead of Adam. */
+  /** Matrices that Muon updates instead of Adam. */
   readonly muon?: PerParameter<boolean>;
 }
 

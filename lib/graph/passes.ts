@@ -19,7 +19,7 @@ function producer<K extends OpName>(value: Value | undefined, op: K): NodeOf<K> 
   return isNode(node, op) ? node : undefined;
 }
 
-/** What is neutral on the right of an operator; Mul and Add also take it on the left. */
+/** The neutral right operand of an operator; of Mul and Add, also the left one. */
 const neutral: ReadonlyMap<string, number> = new Map<OpName, number>([
   ['Add', 0],
   ['Sub', 0],
@@ -162,13 +162,13 @@ const firstOf =
   };
 
 /**
- * What a written graph goes through: constants folded, neutral operations dropped, equal nodes shared.
- * Dead nodes need no pass: a graph is what its outputs reach. Scale factors are joined, which may
+ * Simplifies a graph before it is written: folds constants, drops neutral operations, shares equal
+ * nodes. Dead nodes need no pass: a graph is what its outputs reach. Scale factors are joined, which may
  * change a result in its last bit; everything else keeps values exactly.
  */
 export function optimize(graph: Graph): Graph {
   const simplify = firstOf([fold, dropNeutral, mergePairs, skipExpand, joinScales]);
-  // Twice, because a rule sees the nodes that another one made only on the next walk.
+  // Twice, because a rule only gets the nodes that another one made on the next walk.
   const simple = rewrite(rewrite(graph, simplify), simplify);
   return rewrite(rewrite(simple, widenScalars), shareEqualNodes());
 }

@@ -6,7 +6,7 @@ import { optimize } from './passes.ts';
 import { mixedPrecision } from './precision.ts';
 import { type Graph, GraphError, type Type, type Value, input, scalar } from './value.ts';
 
-/** What one micro-batch computes. */
+/** The results of one micro-batch. */
 interface ForwardResult {
   /** Float scalar: the mean over the micro-batch. */
   readonly loss: Value;
@@ -27,14 +27,14 @@ export interface TrainingProgramOptions {
   readonly inputs: Readonly<Record<string, Type>>;
   /** Builds the loss of a micro-batch. `key` (uint32 scalar) differs for each; dropout derives from it. */
   readonly forward: (batch: Readonly<Record<string, Value>>, key: Value) => ForwardResult;
-  /** What is trained. Every other parameter is frozen and nothing is computed for its gradient. */
+  /** The trained parameters. Every other one is frozen and nothing is computed for its gradient. */
   readonly trainable: readonly Value[];
   /** Parameters that `forward` updates itself, such as running statistics. */
   readonly buffers?: readonly Value[];
   readonly optimizer: GradientTransform;
   /** Names of further scalars that `forward` gives, averaged over the micro-batches of a step. */
   readonly metrics?: readonly string[];
-  /** Micro-batches per optimiser step. */
+  /** Micro-batches per optimizer step. */
   readonly accumulation?: number;
   /** Mixed precision: fp16 compute, fp32 master weights, dynamic loss scaling. */
   readonly lossScale?: LossScaleOptions;
@@ -44,8 +44,8 @@ export interface TrainingProgram {
   /**
    * Inputs: `steps` (int64 scalar), `seed` (uint32 scalar), the batch inputs with a leading axis of
    * steps * accumulation micro-batches, the carried tensors. Outputs: per step `losses`,
-   * `gradientNorms`, `finite`, `metrics.{name}`, and `next.{name}` of every carried tensor, which is
-   * what the next run is fed as `{name}`.
+   * `gradientNorms`, `finite`, `metrics.{name}`, and `next.{name}` of every carried tensor, to be fed
+   * to the next run as `{name}`.
    */
   readonly graph: Graph;
   readonly carried: readonly CarriedTensor[];
@@ -61,9 +61,9 @@ interface Micro {
 }
 
 /**
- * Training as one graph: a Loop over optimiser steps that carries parameters and optimiser state, so
- * that only what is asked for crosses into JavaScript. A step whose gradients are not all finite leaves
- * parameters, buffers and optimiser state untouched and halves the loss scale.
+ * Training as one graph: a Loop over optimizer steps that carries parameters and optimizer state, so
+ * that only the requested outputs are copied into JavaScript. A step whose gradients are not all finite leaves
+ * parameters, buffers and optimizer state untouched and halves the loss scale.
  */
 export function trainingProgram(options: TrainingProgramOptions): TrainingProgram {
   const { trainable, buffers = [], optimizer, metrics = [], accumulation = 1 } = options;
@@ -161,12 +161,12 @@ function trainingStep(
   const { loss, metrics, gradients: scaled, buffers: nextBuffers } = accumulate(options, context);
   const inverse = o.Reciprocal(lossScale);
   const gradients = scaled.map((gradient) => o.Mul(gradient, inverse));
-  // Of the scaled ones, which are at hand: a pass over all parameters less.
+  // From the scaled gradients, which saves a pass over all parameters.
   const gradientNorm = o.Mul(globalNorm(scaled), inverse);
   // A sum of squares is finite only if every gradient is (or overflows, which must not be applied).
   const finite = o.Not(o.Or(o.IsNaN(gradientNorm), o.IsInf(gradientNorm)));
 
-  // Leaves all: the branches see them as they are, and a skipped step hands them on.
+  // All of them are leaves: the branches read them directly, and a skipped step returns them unchanged.
   const before = [...trainable, ...buffers, ...moments];
   const computed = [o.Cast(step, 'float32'), gradientNorm, ...gradients, ...nextBuffers];
   const applied = o.If(
@@ -210,7 +210,7 @@ function nextScale(
   ];
 }
 
-/** One micro-batch: picked from the stack, run forward and, for a scaled loss, backward. */
+/** One micro-batch: taken from the stack, run forward and, for a scaled loss, backward. */
 function microBatch(options: TrainingProgramOptions, context: StepContext, micro: Value): Micro {
   const { step, seed, stacked, trainable, buffers, iteration, accumulation } = context;
   const index = o.Add(o.Mul(iteration, accumulation), micro);

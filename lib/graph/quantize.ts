@@ -3,7 +3,7 @@ import { rewrite } from './rewrite.ts';
 import { type NodeOf, isNode } from './table.ts';
 import { type Graph, type Node, type Value, parameter, sortNodes } from './value.ts';
 
-/** A weight that a quantised graph reads as 8-bit codes with a scale for every block of a row. */
+/** A weight that a quantized graph reads as 8-bit codes with a scale for every block of a row. */
 export interface QuantizedWeight {
   /** The float32 weight, [rows, columns]. */
   readonly name: string;
@@ -14,20 +14,20 @@ export interface QuantizedWeight {
   readonly scales: string;
 }
 
-/** Columns that share a scale: the most that divide a row. Up to 256 were no faster, and are coarser. */
+/** Columns that share a scale: the largest size that divides a row. Up to 256 were no faster, and are coarser. */
 const blockSizes = [64, 32, 16];
 const zeroCode = 128;
 
 const nameOf = (value: Value | undefined): string | undefined =>
   value?.source.kind === 'parameter' ? value.source.name : undefined;
 
-/** A stored weight, or rows of one, which lie together in its codes as well. */
+/** A stored weight, or rows of one, which are contiguous in its codes as well. */
 interface LinearWeight {
   readonly weight: Value;
   readonly rows: NodeOf<'Slice'> | undefined;
 }
 
-/** What x is multiplied by the transpose of, which is how every linear layer is written. */
+/** The weight of a linear layer, all of which are written as x by the transpose of a weight. */
 function linearWeight(node: Node): LinearWeight | undefined {
   if (!isNode(node, 'Gemm')) return undefined;
   const { transA, transB } = node.attributes;
@@ -63,7 +63,7 @@ function quantizedLeaves(value: Value): Leaves | undefined {
   };
 }
 
-/** Rows of a quantised table, where an embedding is tied to a linear layer. */
+/** Rows of a quantized table, where an embedding is tied to a linear layer. */
 function gatherRows({ codes, scales }: Leaves, table: Value, indices: Value): Value {
   const centred = o.Sub(o.Cast(o.Gather(codes, indices), 'float32'), zeroCode);
   const scale = o.Unsqueeze(o.Gather(scales, indices), [indices.shape.length + 1]);
@@ -73,7 +73,7 @@ function gatherRows({ codes, scales }: Leaves, table: Value, indices: Value): Va
 /**
  * 8-bit weights for the matrix products of a graph that is served: every linear layer whose rows can
  * be cut into blocks reads codes and scales instead of its float32 weight, and so does an embedding
- * that shares the weight. What multiplies two computed values, and everything else, stays float32.
+ * that shares the weight. Products of two computed values, and all other operators, stay float32.
  */
 export function quantizeWeights(graph: Graph): {
   readonly graph: Graph;

@@ -3,7 +3,7 @@ import { type Graph, type Node, type Value, bodiesOf, sortNodes } from './value.
 
 /**
  * Rebuilds a graph node by node, in order, loop bodies included. `replace` gets each node with its
- * inputs already rebuilt and answers its new outputs, or undefined to keep it as it is.
+ * inputs already rebuilt and returns its new outputs, or undefined to keep it.
  */
 export function rewrite(
   graph: Graph,

@@ -1,7 +1,7 @@
 import { o } from './build.ts';
 import { GraphError, type Value, scalar } from './value.ts';
 
-/** Learning rate as a function of the optimiser step (float32 scalar, counted from 0). */
+/** Learning rate as a function of the optimizer step (float32 scalar, counted from 0). */
 export type Schedule = (step: Value) => Value;
 
 export const constantSchedule =

@@ -33,8 +33,8 @@ export interface Node {
 
 /**
  * A closed computation. `inputs` are leaves: inputs, or parameters that are fed rather than stored
- * (training feeds what serving stores). In the body of a Loop or If, what does not depend on `inputs` belongs to
- * the enclosing graph and is computed once.
+ * (training feeds what serving stores). In the body of a Loop or If, a value that does not depend on `inputs`
+ * belongs to the enclosing graph and is computed once.
  */
 export interface Graph {
   readonly inputs: readonly Value[];
@@ -142,7 +142,7 @@ export const bodiesOf = (node: Node): readonly (readonly [string, Graph])[] =>
 const isGraph = (attribute: unknown): attribute is Graph =>
   typeof attribute === 'object' && attribute !== null && 'outputs' in attribute;
 
-/** Everything a node reads: its inputs, and what the bodies among its attributes capture. */
+/** All values that a node reads: its inputs, and those that the bodies among its attributes capture. */
 export const operands = (node: Node): readonly Value[] => [
   ...node.inputs,
   ...bodiesOf(node).flatMap(([, body]) => scopeOf(body).captures),
@@ -151,12 +151,12 @@ export const operands = (node: Node): readonly Value[] => [
 /** The nodes that `values` need, each after those it reads. */
 export function sortNodes(values: readonly Value[]): Node[] {
   const order: Node[] = [];
-  const seen = new Set<Node>();
+  const visited = new Set<Node>();
   // An explicit stack: a paper-size training graph is deeper than the call stack.
   const stack: { node: Node; reads: readonly Value[]; next: number }[] = [];
   const enter = ({ source }: Value): void => {
-    if (source.kind !== 'node' || seen.has(source.node)) return;
-    seen.add(source.node);
+    if (source.kind !== 'node' || visited.has(source.node)) return;
+    visited.add(source.node);
     stack.push({ node: source.node, reads: operands(source.node), next: 0 });
   };
   for (const value of values) {

@@ -6,7 +6,7 @@ import { decodeJpeg } from './jpeg.ts';
 import { corrupt, readJpeg2000Header, readJpegHeader } from './jpeg-header.ts';
 import type { FrameHeader } from './jpeg-header.ts';
 
-/** How the DICOM attributes describe the stored samples. */
+/** The layout of the stored samples, from the DICOM attributes. */
 interface FrameLayout {
   readonly rows: number;
   readonly columns: number;
@@ -15,7 +15,7 @@ interface FrameLayout {
   readonly bigEndian: boolean;
 }
 
-/** Decoded cells; `cellBits` of each are meaningful, the rest may hold a sign's extension. */
+/** Decoded cells; the low `cellBits` of each are the sample, the rest may be sign extension. */
 interface Cells {
   readonly cells: Uint8Array | Uint16Array;
   readonly cellBits: number;
@@ -49,7 +49,7 @@ function uncompressed(frame: Uint8Array, layout: FrameLayout): Cells {
   const count = rows * columns;
   const size = (count * bitsAllocated) / 8;
   if (frame.length < size) {
-    throw corrupt(`the pixel data has ${frame.length} bytes; ${size} were expected`);
+    throw corrupt(`the pixel data has ${frame.length} bytes; expected ${size}`);
   }
   const bytes = Buffer.from(frame.subarray(0, size + (size % 2))); // a copy, which is aligned
   if (bigEndian) bytes.swap16();
@@ -63,7 +63,7 @@ function runLength(frame: Uint8Array, { rows, columns, bitsAllocated }: FrameLay
   if (frame.length < 64) throw corrupt('the RLE header is cut short');
   const header = new DataView(frame.buffer, frame.byteOffset, 64);
   if (header.getUint32(0, true) !== planes) {
-    throw corrupt(`${header.getUint32(0, true)} RLE segments came; ${planes} were expected`);
+    throw corrupt(`got ${header.getUint32(0, true)} RLE segments; expected ${planes}`);
   }
   const cells = new Uint16Array(rows * columns);
   for (let plane = 0; plane < planes; plane++) {
@@ -74,7 +74,7 @@ function runLength(frame: Uint8Array, { rows, columns, bitsAllocated }: FrameLay
       const literal = control < 128;
       const length = control === 128 ? 0 : literal ? control + 1 : 257 - control;
       if (at + length > cells.length || from + (literal ? length : 1) > frame.length) {
-        throw corrupt('an RLE segment does not fit the picture');
+        throw corrupt('an RLE segment does not fit the image');
       }
       for (let index = 0; index < length; index++, at++) {
         cells[at] = (cells[at]! << 8) | frame[literal ? from + index : from]!;
@@ -85,7 +85,7 @@ function runLength(frame: Uint8Array, { rows, columns, bitsAllocated }: FrameLay
   return { cells, cellBits: bitsAllocated };
 }
 
-/** The frame header chooses the process: files name the wrong JPEG transfer syntax too often. */
+/** The frame header selects the process: many files state a wrong JPEG transfer syntax. */
 function jpeg(frame: Uint8Array, layout: FrameLayout, limits: ImageLimits): Promise<Cells> | Cells {
   const header = readJpegHeader(frame);
   checkHeader(header, layout, limits);
@@ -110,7 +110,7 @@ function jpegLs(frame: Uint8Array, layout: FrameLayout, limits: ImageLimits): Pr
   return wasm('jpegLs', frame, header);
 }
 
-/** The tiles of a picture are allocated before they are read. */
+/** OpenJPEG allocates the tiles of an image before it reads them. */
 const maxTiles = 4096;
 
 function jpeg2000(frame: Uint8Array, layout: FrameLayout, limits: ImageLimits): Promise<Cells> {
@@ -128,7 +128,7 @@ function jpeg2000(frame: Uint8Array, layout: FrameLayout, limits: ImageLimits): 
   return wasm('jpeg2000', codestream, header);
 }
 
-/** A codestream states its own size, and may lie; nothing is expanded before both headers agree. */
+/** A codestream states its own size, which may be false; nothing is expanded before both headers agree. */
 function checkHeader(header: FrameHeader, layout: FrameLayout, limits: ImageLimits): void {
   checkPixels(header.width, header.height, limits);
   if (header.width !== layout.columns || header.height !== layout.rows) {
@@ -143,7 +143,7 @@ function checkHeader(header: FrameHeader, layout: FrameLayout, limits: ImageLimi
   }
 }
 
-/** The interface that the three codecs of cornerstone share. */
+/** The interface of the three codecs of cornerstone. */
 interface WasmDecoder {
   getEncodedBuffer(length: number): Uint8Array;
   decode(): void;
@@ -155,7 +155,7 @@ type WasmFactory = (options: {
   printErr(): void;
 }) => Promise<Record<string, new () => WasmDecoder>>;
 
-/** The types of it come with the DOM's only. */
+/** TypeScript declares it with the types of the DOM only. */
 declare const WebAssembly: {
   Module: new (bytes: Uint8Array) => object;
   Instance: new (module: object, imports: object) => { exports: object };
@@ -190,8 +190,8 @@ function compile(binary: string): object {
 }
 
 /**
- * Every picture gets its own instance of the codec: the memory of one never shrinks, and one that
- * failed on damaged data is in an unknown state. It costs about 2 ms.
+ * Every image gets its own instance of the codec: the memory of an instance never shrinks, and after a
+ * failure on damaged data its state is unknown. An instance takes about 2 ms.
  */
 async function wasm(
   name: keyof typeof wasmCodecs,
@@ -206,7 +206,7 @@ async function wasm(
       receive(instance);
       return instance.exports;
     },
-    // Codecs report damage on the console, as well as by throwing.
+    // Codecs report damage on the console as well as by an exception.
     print: () => {},
     printErr: () => {},
   });

@@ -1,6 +1,6 @@
 import type { DecodedImage } from './decoded.ts';
 import { decodeOnWorker } from './pool.ts';
-import { decodePicture } from './picture.ts';
+import { decodeRaster } from './raster.ts';
 import { defaultLimits, ImageRefused, refusal } from './limits.ts';
 import type { ImageLimits } from './limits.ts';
 
@@ -12,9 +12,9 @@ interface DecodeOptions {
 
 /**
  * Decodes a chest radiograph: JPEG, PNG (8 and 16 bit), TIFF, or DICOM Part 10. The format is read
- * from the bytes. Pictures are decoded on libvips' threads; DICOM on worker threads of our own,
- * because its codecs are synchronous and would hold up every other request of the process; the time
- * limit ends the worker there. `bytes` is only read.
+ * from the bytes. JPEG, PNG and TIFF are decoded on libvips' threads; DICOM on worker threads of our own,
+ * because its codecs are synchronous and would block every other request of the process; a worker over
+ * the time limit is terminated. `bytes` is not modified.
  *
  * @throws {DomainError} INVALID_ARGUMENT with a reason that starts with IMAGE_ or DICOM_.
  */
@@ -27,13 +27,13 @@ export async function decodeImage(
     if (bytes.length > limits.maxBytes) {
       throw new ImageRefused(
         'IMAGE_TOO_LARGE',
-        `${bytes.length} bytes came; at most ${limits.maxBytes} are accepted`,
+        `got ${bytes.length} bytes, expected at most ${limits.maxBytes}`,
       );
     }
     const format = detectFormat(bytes);
     return format === 'dicom'
       ? await decodeOnWorker(bytes, limits)
-      : await decodePicture(bytes, format, limits);
+      : await decodeRaster(bytes, format, limits);
   } catch (thrown) {
     throw refusal(thrown, field);
   }
@@ -50,10 +50,10 @@ const signatures: readonly { format: DecodedImage['format']; offset: number; byt
   { format: 'tiff', offset: 0, bytes: 'MM\0+' },
 ];
 
-/** From so many first bytes `formatOf` tells every format. */
+/** The number of first bytes that `formatOf` needs to recognize every format. */
 export const headBytes = 132;
 
-/** What the first bytes say that a file is; undefined for none of the formats that are decoded. */
+/** The format of a file, from its first bytes; undefined for formats that are not decoded. */
 export function formatOf(bytes: Uint8Array): DecodedImage['format'] | undefined {
   return signatures.find((signature) =>
     Array.from(signature.bytes).every(

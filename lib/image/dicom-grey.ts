@@ -3,7 +3,7 @@ import { modalityValue } from './grey.ts';
 import type { GreyTransform, LookupTable, Rescale, Window } from './grey.ts';
 import { ImageRefused } from './limits.ts';
 
-/** Reads how stored values become grey out of a DICOM data set. */
+/** Reads from a DICOM data set how stored values become grey. */
 export function readGreyTransform(data: DataSet): GreyTransform & { bitsAllocated: 8 | 16 } {
   const bitsAllocated = data.uint16('x00280100');
   const bitsStored = data.uint16('x00280101') ?? bitsAllocated ?? 0;
@@ -17,7 +17,7 @@ export function readGreyTransform(data: DataSet): GreyTransform & { bitsAllocate
   ) {
     throw new ImageRefused(
       'DICOM_PIXEL_FORMAT_UNSUPPORTED',
-      `${bitsAllocated ?? 'no'} bits allocated, ${bitsStored} stored, high bit ${highBit}; expected 8 or 16 allocated that hold the stored ones`,
+      `${bitsAllocated ?? 'no'} bits allocated, ${bitsStored} stored, high bit ${highBit}; expected 8 or 16 allocated that contain the stored bits`,
     );
   }
   const modality = readModality(data, signed);
@@ -58,7 +58,7 @@ function smallestValue(modality: LookupTable | Rescale, lowest: number, bitsStor
   return Math.min(modalityValue(modality, lowest), modalityValue(modality, highest));
 }
 
-/** The table where both exist; a window that PS3.3 C.11.2.1.2 does not allow counts as none. */
+/** The table if the file has both; a window that PS3.3 C.11.2.1.2 does not allow is ignored. */
 function readVoi(data: DataSet, smallest: number): LookupTable | Window | undefined {
   const table = readTable(data, 'x00283010', smallest < 0);
   if (table !== undefined) return table;

@@ -9,15 +9,15 @@ import { toGrey } from './grey.ts';
 import { checkPixels, ImageRefused } from './limits.ts';
 import type { ImageLimits } from './limits.ts';
 
-/** Projection radiography; DR is what some vendors write for DX, RG is digitised film. */
+/** Projection radiography; DR is what some vendors write for DX, RG is digitized film. */
 const modalities = ['CR', 'DX', 'DR', 'RG'];
 const chest = /CHEST|THORAX|LUNG/;
 
 /**
- * Decodes a DICOM Part 10 file with one grey chest radiograph. Reads only what the picture needs:
- * no name, date or identifier is looked at.
+ * Decodes a DICOM Part 10 file with one grey chest radiograph. Reads only the attributes that the image
+ * needs, and no name, date or identifier.
  *
- * @throws {ImageRefused} Or whatever the parser and the codecs throw on damaged data.
+ * @throws {ImageRefused} Or any error of the parser and the codecs on damaged data.
  */
 export async function decodeDicom(bytes: Uint8Array, limits: ImageLimits): Promise<DecodedImage> {
   const { data, file } = parse(bytes, limits);
@@ -56,8 +56,8 @@ const pixelData = 'x7fe00010';
 const explicitBigEndian = '1.2.840.10008.1.2.2';
 
 /**
- * How far into the file the pixel data may begin. The parser makes an object of 200 bytes of every
- * element of 8, and a file of nothing but elements would exhaust the heap, which ends the process.
+ * The last byte of the file at which the pixel data may begin. The parser makes an object of 200 bytes
+ * from every element of 8 bytes: a file of elements only would exhaust the heap, which ends the process.
  */
 const maxHeaderBytes = 4 * 1024 * 1024;
 
@@ -90,7 +90,7 @@ function parse(bytes: Uint8Array, limits: ImageLimits): { data: DataSet; file: U
   }
 }
 
-/** Refuses what is no single grey projection radiograph of a chest. */
+/** Refuses everything but a single grey projection radiograph of a chest. */
 function checkKind(data: DataSet): void {
   const modality = code(data, 'x00080060');
   if (!modalities.includes(modality)) {
@@ -127,7 +127,7 @@ function frameOf(file: Uint8Array, { dataOffset, length }: Element): Uint8Array 
   const view = new DataView(file.buffer, file.byteOffset, file.length);
   const frame = Buffer.alloc(file.length - dataOffset);
   let used = 0;
-  // The first item is the offset table, of no use for a single frame.
+  // The first item is the offset table, which a single frame does not need.
   for (let at = dataOffset, item = 0; ; item++) {
     if (at + 8 > file.length) throw corrupt('the pixel data ends early');
     const tag = view.getUint32(at, true);
@@ -142,7 +142,7 @@ function frameOf(file: Uint8Array, { dataOffset, length }: Element): Uint8Array 
   }
 }
 
-/** A code string or UID in upper case; what is none is not repeated, for it may be anything. */
+/** A code string or UID in upper case; another value is not repeated, because it may hold anything. */
 function code(data: DataSet, tag: string): string {
   const text = (data.string(tag) ?? '').trim().toUpperCase();
   return /^[A-Z0-9 ._,/&+-]{0,64}$/.test(text) ? text : '(unreadable)';

@@ -2,23 +2,23 @@
  * From stored DICOM samples to grey, as PS3.3 C.11 (look-up tables and windows), C.7.6.3 (pixel
  * representation, photometric interpretation) and C.7.5.1.1.2 (padding) define it:
  * stored value -> modality LUT or rescale -> VOI LUT or window -> 0..1 -> inverted if MONOCHROME1.
- * All of it is a function of the stored value, so it is worked out once for each value.
+ * All of it is a function of the stored value, so it is computed once for each value.
  */
 export interface GreyTransform {
   readonly bitsStored: number;
   readonly highBit: number;
   readonly signed: boolean;
   readonly inverted: boolean;
-  /** Stored values that are no exposure, e.g. outside the collimator; shown black. */
+  /** Stored values that are not exposure, e.g. outside the collimator; shown black. */
   readonly padding: { readonly low: number; readonly high: number } | undefined;
   readonly modality: LookupTable | Rescale;
-  /** The first of the file; undefined: `automaticWindow`. */
+  /** The first one in the file; undefined: `automaticWindow`. */
   readonly voi: LookupTable | Window | undefined;
 }
 
 export interface LookupTable {
   readonly kind: 'table';
-  /** The input value that the first entry stands for. */
+  /** The input value of the first entry. */
   readonly first: number;
   readonly entries: Uint16Array | Uint8Array;
   readonly bits: number;
@@ -38,7 +38,7 @@ export interface Window {
 
 /**
  * Grey 0..65535 for every cell.
- * @param cellBits as many low bits of a cell as its codec filled.
+ * @param cellBits how many low bits of a cell its codec filled.
  */
 export function toGrey(
   cells: Uint8Array | Uint16Array,
@@ -46,7 +46,7 @@ export function toGrey(
   transform: GreyTransform,
 ): Uint16Array {
   const { bitsStored, highBit } = transform;
-  // A codec that coded fewer bits than a cell has coded the stored ones alone, aligned to bit 0.
+  // A codec that coded fewer bits than a cell has coded only the stored bits, aligned to bit 0.
   const shift = cellBits > highBit ? highBit + 1 - bitsStored : 0;
   const mask = 2 ** bitsStored - 1;
   const counts = new Uint32Array(2 ** bitsStored);
@@ -114,12 +114,12 @@ function entryOf({ first, entries }: LookupTable, value: number): number {
   return entries[Math.max(0, Math.min(entries.length - 1, index))]!;
 }
 
-/** The share of the pixels at each end that may be saturated: markers, collimator, burnt skin. */
+/** The share of pixels at each end that may be saturated: markers, collimator, overexposed skin. */
 const tail = 0.005;
 
 /**
- * Where the file gives neither a window nor a table: eight stored bits are display values already
- * and stay as they are; deeper ones are spread from the 0.5th to the 99.5th percentile.
+ * The window of a file that has neither a window nor a table: eight stored bits are display values
+ * already and are kept; deeper ones are spread from the 0.5th to the 99.5th percentile.
  */
 function automaticWindow(values: Float64Array, counts: Uint32Array, bitsStored: number): Window {
   let codes = Array.from(values.keys());

@@ -1,6 +1,6 @@
 import { ImageRefused } from './limits.ts';
 
-/** What a codestream says of itself, read before anything is expanded. */
+/** The header of a codestream, read before anything is expanded. */
 export interface FrameHeader {
   readonly width: number;
   readonly height: number;

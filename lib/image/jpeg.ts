@@ -2,10 +2,15 @@ import { corrupt, isFrameMarker, jpegSegments, readJpegHeader } from './jpeg-hea
 import type { Segment } from './jpeg-header.ts';
 
 /**
- * The two JPEG processes of DICOM for which npm has no kept-up decoder: sequential DCT of more than
- * 8 bits (process 4, transfer syntax 1.2.840.10008.1.2.4.51) and lossless (process 14, all seven
- * predictors, 1.2.840.10008.1.2.4.57 and .70). One grey component, Huffman coding, restart
- * intervals. Source: ISO/IEC 10918-1, whose figures the comments name.
+ * The two JPEG processes of DICOM that no library decodes safely: sequential DCT of more than 8 bits
+ * (process 4, transfer syntax 1.2.840.10008.1.2.4.51) and lossless (process 14, all seven predictors,
+ * 1.2.840.10008.1.2.4.57 and .70). One grey component, Huffman coding, restart intervals. Source:
+ * ISO/IEC 10918-1, whose figures the comments name.
+ *
+ * jpeg-lossless-decoder-js 2.1.2 was tried on our fixtures: it decodes every truncated file as if it
+ * were whole, with invented pixels, ignores the point transform (all pixels of that file are wrong), and
+ * loses the last pixel of another; by its source it also predicts across restarts. dcmjs-codecs 0.0.8
+ * warns against clinical use and lists neither 12-bit sequential JPEG nor predictors other than 1.
  */
 export function decodeJpeg(data: Uint8Array): Uint16Array {
   const { width, height, precision, marker } = readJpegHeader(data);
@@ -66,7 +71,7 @@ function huffmanTable(tables: Tables, key: number): Uint16Array {
   return table;
 }
 
-/** A table over the next 16 bits: code length << 8 | symbol, 0 where no code begins so. */
+/** A table over the next 16 bits: code length << 8 | symbol; 0 for bits that begin no code. */
 function readHuffmanTables(data: Uint8Array, { start, end }: Segment, tables: Tables): void {
   for (let at = start; at + 17 <= end;) {
     const lookup = new Uint16Array(65536);
@@ -100,13 +105,13 @@ function readQuantizationTables(data: Uint8Array, { start, end }: Segment, table
   }
 }
 
-/** Reads bits of entropy-coded data; behind a marker or the end it reads zeros and counts them. */
+/** Reads bits of entropy-coded data; after a marker or the end it reads zeros and counts them. */
 class BitReader {
   readonly #data: Uint8Array;
   #at: number;
   #bits = 0;
   #count = 0;
-  #invented = 0;
+  #missing = 0;
 
   constructor(data: Uint8Array, at: number) {
     this.#data = data;
@@ -118,7 +123,7 @@ class BitReader {
       const byte = this.#data[this.#at];
       // A data byte of 0xff is followed by a stuffed zero (figure F.18).
       if (byte === undefined || (byte === 0xff && this.#data[this.#at + 1] !== 0)) {
-        this.#invented += 8;
+        this.#missing += 8;
         this.#bits <<= 8;
       } else {
         this.#bits = (this.#bits << 8) | byte;
@@ -145,15 +150,15 @@ class BitReader {
     return value < 1 << (size - 1) ? value - (1 << size) + 1 : value;
   }
 
-  /** Fails where bits were read that the data does not hold. */
+  /** Fails if bits were read that the data does not hold. */
   check(): void {
-    if (this.#count < this.#invented) throw corrupt('the JPEG data ends early');
+    if (this.#count < this.#missing) throw corrupt('the JPEG data ends early');
   }
 
   restart(): void {
     this.check();
     this.#count = 0;
-    this.#invented = 0;
+    this.#missing = 0;
     while (this.#data[this.#at] === 0xff && this.#data[this.#at + 1] === 0xff) this.#at += 1;
     const marker = this.#data[this.#at + 1] ?? 0;
     if (this.#data[this.#at] !== 0xff || marker < 0xd0 || marker > 0xd7) {

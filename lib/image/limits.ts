@@ -1,13 +1,13 @@
 import { invalidArgument } from '../errors.ts';
 import type { DomainError } from '../errors.ts';
 
-/** What one picture may cost. A picture over a limit is refused before it is expanded. */
+/** The limits of one image. An image over a limit is refused before it is expanded. */
 export interface ImageLimits {
   /** Encoded size in bytes. */
   readonly maxBytes: number;
   /** Width times height, as every header states it. */
   readonly maxPixels: number;
-  /** Decoding time, without the wait for a free decoder. */
+  /** Decoding time, not counting the time in the queue. */
   readonly maxTimeMs: number;
 }
 
@@ -19,8 +19,8 @@ export const defaultLimits: ImageLimits = {
 };
 
 /**
- * A refusal inside a decoder, which does not know in which field of a request its bytes came;
- * `refusal` makes it the DomainError it stands for.
+ * A refusal inside a decoder, which does not know the field of the request; `refusal` turns it into a
+ * DomainError.
  */
 export class ImageRefused extends Error {
   readonly reason: string;
@@ -32,8 +32,8 @@ export class ImageRefused extends Error {
 }
 
 /**
- * The DomainError (INVALID_ARGUMENT) for whatever a decoder threw. A codec's own words and its cause
- * are left out: parsers put parts of the file into them, and those may identify a patient.
+ * The DomainError (INVALID_ARGUMENT) for an error of a decoder. A codec's own message and cause are left
+ * out: parsers put parts of the file into them, and those may identify a patient.
  */
 export function refusal(thrown: unknown, field: string): DomainError {
   return thrown instanceof ImageRefused

@@ -9,7 +9,7 @@ export interface Job {
   readonly limits: ImageLimits;
 }
 
-/** `refused` undefined: the decoder threw something of its own. */
+/** `refused` undefined: the decoder threw another error. */
 export type Reply =
   | { readonly image: DecodedImage }
   | { readonly refused: { readonly reason: string; readonly message: string } | undefined };
@@ -20,7 +20,7 @@ interface Waiting extends Job {
 
 interface Thread {
   readonly worker: Worker;
-  /** Ends the job that the thread is at; undefined while it is idle. */
+  /** Ends the thread's current job; undefined while it is idle. */
   finish?: ((result: Promise<DecodedImage>) => void) | undefined;
 }
 
@@ -29,9 +29,9 @@ const threads = new Set<Thread>();
 const queue: Waiting[] = [];
 
 /**
- * Decodes DICOM on one of a few threads, started when first needed; first come, first served. A job
- * over its time limit loses its thread, and so does one that breaks it; the next gets a new one.
- * Idle threads do not keep the process alive.
+ * Decodes DICOM on one of a few threads, started on demand, in the order of arrival. A job over its time
+ * limit terminates its thread, as does one that crashes it; the next job starts a new one. Idle threads
+ * do not keep the process alive.
  */
 export function decodeOnWorker(bytes: Uint8Array, limits: ImageLimits): Promise<DecodedImage> {
   return new Promise((resolve) => {
@@ -57,7 +57,7 @@ function next(): void {
     next();
   };
   thread.worker.ref();
-  // A copy of these bytes alone: they may be a view of a whole message, which would go along.
+  // A copy of these bytes only: they may be a view of a whole message, which would be transferred too.
   const copy = new Uint8Array(bytes);
   thread.worker.postMessage({ bytes: copy, limits } satisfies Job, [copy.buffer]);
 }

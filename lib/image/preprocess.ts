@@ -3,12 +3,12 @@ import type { Tensor } from '../graph/types.ts';
 import type { DecodedImage } from './decoded.ts';
 import { type Preprocessing, parsePreprocessing } from './preprocessing.ts';
 
-// What says how stands apart from what does it: who only reads a release needs no image library.
+// The settings are in their own file, so that readers of a release do not load the image library.
 export { type Preprocessing, imagenet, parsePreprocessing } from './preprocessing.ts';
 
 /**
- * A radiograph as a vision model takes it: float32 [3, height, width], the grey in each channel,
- * normalised. Deterministic, and the same code trains and serves.
+ * An image as the input of a vision model: float32 [3, height, width], the grey in each channel,
+ * normalized. Deterministic, and the same code trains and serves.
  *
  * @throws {DomainError} As `parsePreprocessing`.
  */
@@ -32,7 +32,7 @@ export async function resize(
   const { pixels } = image;
   const data = await sharp(pixels, {
     raw: { width: image.width, height: image.height, channels: 1 },
-    limitInputPixels: false, // the decoder has limited them
+    limitInputPixels: false, // the decoder limits the pixels
   })
     .extract(source)
     .resize({ width: target.width, height: target.height, fit: 'fill', kernel })
@@ -73,7 +73,7 @@ interface Box extends Size {
   readonly top: number;
 }
 
-/** Which part of the picture goes to which part of the output; cropping comes before resizing. */
+/** Which part of the image goes to which part of the output; cropping comes before resizing. */
 function placement(image: Size, output: Size, mode: Preprocessing['resize']) {
   const whole = (size: Size): Box => ({ left: 0, top: 0, width: size.width, height: size.height });
   const [source, target] = [whole(image), whole(output)];

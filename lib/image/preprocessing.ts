@@ -3,26 +3,26 @@ import { invalidArgument } from '../errors.ts';
 const resizeModes = ['stretch', 'cover', 'contain'] as const;
 const kernels = ['nearest', 'linear', 'cubic', 'mitchell', 'lanczos2', 'lanczos3'] as const;
 
-/** What stands between a decoded radiograph and a vision model; part of a release, plain JSON. */
+/** How a decoded image becomes the input of a vision model; part of a release, plain JSON. */
 export interface Preprocessing {
   /** Pixels of the model's input. */
   readonly height: number;
   readonly width: number;
   /**
-   * `stretch` changes the aspect ratio; `cover` keeps it and crops what sticks out, evenly on both
-   * sides; `contain` keeps it and pads what stays empty, evenly on both sides.
+   * `stretch` changes the aspect ratio; `cover` keeps it and crops both sides evenly; `contain`
+   * keeps it and pads both sides evenly.
    */
   readonly resize: (typeof resizeModes)[number];
-  /** Grey of the padding of `contain`, 0 (black) to 1, before normalisation. */
+  /** Grey of the padding of `contain`, 0 (black) to 1, before normalization. */
   readonly pad: number;
-  /** Interpolation; widened when the picture shrinks, against aliasing. */
+  /** Interpolation; widened when the image shrinks, against aliasing. */
   readonly kernel: (typeof kernels)[number];
   /** Per channel, of grey 0..1: x becomes (x - mean) / std. */
   readonly mean: readonly [number, number, number];
   readonly std: readonly [number, number, number];
 }
 
-/** Of the pictures that the pretrained vision encoders saw. */
+/** Mean and standard deviation of ImageNet, on which vision backbones are pretrained. */
 export const imagenet = {
   mean: [0.485, 0.456, 0.406],
   std: [0.229, 0.224, 0.225],
@@ -62,20 +62,20 @@ const rules: Readonly<
 };
 
 /**
- * Checks preprocessing that came as JSON, with a release or a config file.
+ * Checks preprocessing that was read as JSON, from a release or a config file.
  *
  * @param field how errors name it.
- * @throws {DomainError} INVALID_ARGUMENT, reason PREPROCESSING_INVALID, naming the wrong field.
+ * @throws {DomainError} INVALID_ARGUMENT, reason PREPROCESSING_INVALID, naming the invalid field.
  */
 export function parsePreprocessing(json: unknown, field = 'preprocessing'): Preprocessing {
   const given: Record<string, unknown> = { ...(json as object | null) };
   for (const [name, { expected, holds }] of Object.entries(rules)) {
     if (holds(given[name])) continue;
-    const came = given[name] === undefined ? 'is missing' : `is ${JSON.stringify(given[name])}`;
+    const received = given[name] === undefined ? 'is missing' : `is ${JSON.stringify(given[name])}`;
     throw invalidArgument(
       'PREPROCESSING_INVALID',
       `${field}.${name}`,
-      `${came}; expected ${expected}`,
+      `${received}; expected ${expected}`,
     );
   }
   const unknown = Object.keys(given).find((name) => !Object.hasOwn(rules, name));

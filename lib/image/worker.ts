@@ -3,7 +3,7 @@ import { decodeDicom } from './dicom.ts';
 import { ImageRefused } from './limits.ts';
 import type { Job, Reply } from './pool.ts';
 
-/** One decoding thread of `pool.ts`: a job comes, its reply goes, then the next. */
+/** One decoding thread of `pool.ts`: it handles one job at a time. */
 const port = parentPort!;
 port.on('message', ({ bytes, limits }: Job) => {
   void decodeDicom(bytes, limits).then(

@@ -9,7 +9,7 @@ export interface VariantCounts {
   readonly labeler: number;
   /** BERT's embeddings and layers. */
   readonly encoder: number;
-  /** What fusion adds to BERT: the image tokens' linear map, the label cross-attention. */
+  /** Added to BERT by the fusion: the image tokens' linear map, the label cross-attention. */
   readonly fusion: number;
   /** The projection to the decoder's width where there is one, and the decoder. */
   readonly decoder: number;
@@ -58,7 +58,7 @@ interface Published {
   readonly name: string;
   /** Parameters as published. */
   readonly total: number;
-  /** What stands between that and ours: [what, parameters]. */
+  /** How ours differs from it: [part, parameters]. */
   readonly differences: readonly (readonly [string, number])[];
 }
 

@@ -40,7 +40,7 @@ const convActivate = (
 const activate = (scope: Scope, name: string, x: Value, training?: Training): Value =>
   o.Relu(batchNorm(scope, name, x, training));
 
-/** Every layer adds `growth` channels to x [batch, channels, H, W] and sees all those before it. */
+/** Every layer adds `growth` channels to x [batch, channels, H, W] and reads all channels before it. */
 export function denseBlock(
   scope: Scope,
   x: Value,
@@ -48,16 +48,16 @@ export function denseBlock(
   { growth, bottleneck }: Pick<DenseNetConfig, 'growth' | 'bottleneck'>,
   training?: Training,
 ): Value {
-  let seen = x;
+  let features = x;
   for (let number = 1; number <= layers; number++) {
     const layer = scope.scope(`denselayer${number}`);
-    const normed = activate(layer, 'norm1', seen, training);
+    const normed = activate(layer, 'norm1', features, training);
     const names = { convolution: 'conv1', norm: 'norm2' };
     const narrow = convActivate(layer, names, normed, bottleneck * growth, { kernel: 1 }, training);
     const added = conv(layer, 'conv2', narrow, growth, 3);
-    seen = o.Concat([seen, added], 1);
+    features = o.Concat([features, added], 1);
   }
-  return seen;
+  return features;
 }
 
 /**

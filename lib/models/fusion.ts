@@ -13,7 +13,7 @@ import { dense, maskBias, positions } from './layers.ts';
 import { Dropouts, type Training } from './mode.ts';
 import type { Scope } from './parameters.ts';
 
-/** Which tokens of the joint stream see which (MedViLL, Moon et al. 2022). */
+/** Which tokens of the joint stream attend to which (MedViLL, Moon et al. 2022). */
 export type MaskMode = 'full' | 'sequence-to-sequence' | 'bidirectional-auto-regressive';
 
 export interface FusionConfig extends BertConfig {
@@ -31,7 +31,7 @@ export interface FusionInputs {
   readonly textIds: Value;
   /** 1 for a text token, 0 for padding, [batch, text]. */
   readonly textMask: Value;
-  /** Sorted indices [kept] int64 of the image tokens kept; all of them without. */
+  /** Sorted indices [kept] int64 of the image tokens kept. Default: all. */
   readonly imageIndex?: Value | undefined;
 }
 
@@ -69,22 +69,22 @@ function embedImage(
   return bertEmbeddingNorm(scope, o.Add(o.Add(projected, grid), o.Gather(segment, one(0))));
 }
 
-/** True where a query of the joint stream may see a key, [length, length]; `visual` comes first. */
+/** True where a query of the joint stream may attend to a key, [length, length]; `visual` comes first. */
 function visibility(joint: Value, visual: Value, mode: Exclude<MaskMode, 'full'>): Value {
   const image = o.elementCount(visual, [1]);
   const index = positions(joint);
   const [query, key] = [o.Unsqueeze(index, [1]), o.Unsqueeze(index, [0])];
   const isImage = (position: Value): Value => o.Less(position, image);
   const isPast = o.Not(o.Greater(key, query));
-  const textSees = o.And(o.Not(isImage(query)), isPast);
-  const causal = o.Or(isImage(key), textSees);
+  const textAttends = o.And(o.Not(isImage(query)), isPast);
+  const causal = o.Or(isImage(key), textAttends);
   return mode === 'sequence-to-sequence' ? causal : o.Or(causal, isImage(query));
 }
 
 /**
  * The joint stream `[CLS] image [SEP] text [SEP]` through BERT's layers, after the label variants'
  * cross-attention V <- V + CrossAttention(V, L). Gives hidden states [batch, image + 2 + text, hidden]
- * and what cross-attention to them adds for padded text, [batch, 1, 1, image + 2 + text].
+ * and the bias that masks padded text in cross-attention to them, [batch, 1, 1, image + 2 + text].
  */
 export function fusionEncoder(
   scope: Scope,

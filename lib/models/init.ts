@@ -8,7 +8,7 @@ export function hashName(name: string): number {
   return hash >>> 0;
 }
 
-/** murmur3's 32-bit finaliser. */
+/** murmur3's 32-bit finalizer. */
 export function mix32(x: number): number {
   let hash = x | 0;
   hash = Math.imul(hash ^ (hash >>> 16), 0x85ebca6b);
@@ -40,8 +40,8 @@ function fill(data: Float32Array, initializer: Initializer, key: number): void {
 }
 
 /**
- * What a parameter starts as: a function of its name, its shape and the seed alone, so that adding a
- * parameter changes no other and every process makes the same weights.
+ * The initial value of a parameter: a function of its name, its shape and the seed alone, so that adding
+ * a parameter changes no other and every process makes the same weights.
  */
 export function initialTensor(
   { name, shape, initializer }: Omit<ParameterSpec, 'value' | 'isBuffer'>,

@@ -98,8 +98,8 @@ export function batchNorm(scope: Scope, name: string, x: Value, training?: Train
 }
 
 /**
- * A convolution and the batch normalisation after it. With running statistics the norm is a factor and
- * an offset of the kernel: serving and training then make no pass over the picture for it.
+ * A convolution and the batch normalization after it. With running statistics the norm is a factor and
+ * an offset of the kernel: serving and training then make no pass over the image for it.
  */
 export function convolutionNorm(
   scope: Scope,

@@ -1,15 +1,15 @@
 import { dropout, deriveKey } from '../graph/functions.ts';
 import type { Value } from '../graph/value.ts';
 
-/** How a model is run. Serving is the default: no dropout, running statistics. */
+/** How a model is run while training. Serving, the default, has no dropout and uses running statistics. */
 export interface Training {
   /** uint32 scalar that differs for every micro-batch; each dropout derives its own from it. */
   readonly key: Value;
   /** Dropout rate of every layer that has one. */
   readonly dropout: number;
   /**
-   * Filled by batch normalisation that uses the batch's statistics; absent, the running statistics
-   * are kept, which is what micro-batches of two want.
+   * Filled by batch normalization that uses the batch's statistics; absent, the running statistics
+   * are used and kept, which suits micro-batches of two.
    */
   readonly buffers?: Map<Value, Value>;
 }

@@ -26,13 +26,13 @@ export interface ParameterSpec {
 
 /** Names parameters below a prefix, as a PyTorch module does. */
 export interface Scope {
-  /** The same name gives the same value, so tied weights are written by asking twice. */
+  /** The same name gives the same value: tied weights are requested twice. */
   parameter(name: string, shape: readonly number[], initializer: Initializer): Value;
   buffer(name: string, shape: readonly number[], initializer: Initializer): Value;
   scope(name: string): Scope;
 }
 
-/** Every parameter that a model's code asked for, in that order. */
+/** Every parameter that a model's code requested, in that order. */
 export class ParameterSet implements Scope {
   readonly #specs = new Map<string, ParameterSpec>();
 
@@ -62,7 +62,7 @@ export class ParameterSet implements Scope {
     if (known) {
       if (String(known.shape) !== String(shape)) {
         throw new GraphError(
-          `${name} is [${String(known.shape)}] and was asked for as [${String(shape)}]`,
+          `${name} is [${String(known.shape)}] and was requested as [${String(shape)}]`,
         );
       }
       return known.value;

@@ -7,10 +7,10 @@ import type { ResNetConfig } from './resnet.ts';
 import type { T5Config } from './t5.ts';
 import type { VitConfig } from './vit.ts';
 
-/** The sizes of all parts of a variant, and what its requests may hold. Plain JSON. */
+/** The sizes of all parts of a variant, and the limits of its requests. Plain JSON. */
 export interface Preset {
   readonly name: string;
-  /** Pictures are square, this many pixels wide and high. */
+  /** Images are square, this many pixels wide and high. */
   readonly imageSize: number;
   readonly densenet: DenseNetConfig;
   readonly resnet: ResNetConfig;
@@ -83,7 +83,7 @@ const convolutionTokens = ({ imageSize }: Preset): number => gridTokens(imageSiz
 const vitTokens = ({ imageSize, vit }: Preset): number =>
   gridTokens(imageSize / vit.patch / vit.poolGrid);
 
-/** What must hold between fields: [holds, field, what is wrong]. */
+/** Conditions between fields: [is it met, field, message if not]. */
 function relations(preset: Preset): (readonly [boolean, string, string])[] {
   const { imageSize, vit, fusion, t5 } = preset;
   const cell = vit.patch * vit.poolGrid;
@@ -139,7 +139,7 @@ export function parsePreset(json: unknown, where = 'preset'): Preset {
   return parsed.data;
 }
 
-/** The presets that come with the program. */
+/** The presets that are part of the program. */
 export const presetNames = ['paper', 'demo'] as const;
 
 /**

@@ -44,14 +44,14 @@ interface StepInputs {
   readonly recent: Value;
   /** Per layer: keys [groups, heads, dKv, memory], as they are multiplied, and values [.., memory, dKv]. */
   readonly cross: readonly KeyValue[];
-  /** What cross-attention adds for padding, [groups, 1, 1, memory]. */
+  /** The bias that masks padding in cross-attention, [groups, 1, 1, memory]. */
   readonly memoryBias: Value;
 }
 
 interface StepOutputs {
   /** [rows, vocabulary] */
   readonly logits: Value;
-  /** log(sum(exp(logits))), [rows]: what turns a logit into a log-probability. */
+  /** log(sum(exp(logits))), [rows]: a logit less this is a log-probability. */
   readonly normalizers: Value;
   /** [2 * layers, rows, heads, recent + 1, dKv] */
   readonly recent: Value;
@@ -59,7 +59,7 @@ interface StepOutputs {
 
 const sizeAt = (x: Value, axis: number): Value => o.Gather(o.Shape(x), scalar(axis, 'int64'));
 
-/** Scores that positions add and that empty slots are taken out with, [rows, heads, 1, slots]. */
+/** The bias of relative positions, which also masks empty slots, [rows, heads, 1, slots]. */
 function selfBiasOf(
   scope: Scope,
   { lengths, recent }: StepInputs,
@@ -98,11 +98,11 @@ function attendBoth(
   return o.Add(o.MatMul(old, settled.value), o.MatMul(near, fresh.value));
 }
 
-/** How the heads of rows are brought together by group, and back; the same in every layer. */
+/** Indices that gather the heads of rows by group, and back; the same in every layer. */
 interface Grouping {
-  /** Of [rows * heads, dKv], what each group's heads query with: [groups, heads, width]. */
+  /** Into [rows * heads, dKv], the queries of each group's heads: [groups, heads, width]. */
   readonly heads: Value;
-  /** Of [groups * heads * width, dKv], what each row's heads found: [rows, heads]. */
+  /** Into [groups * heads * width, dKv], the results of each row's heads: [rows, heads]. */
   readonly found: Value;
 }
 
@@ -139,7 +139,7 @@ function crossAttention(
   return attentionOutput(scope, found, config);
 }
 
-/** `norm` of t5.ts as ONNX Runtime recognises it: one kernel instead of seven. */
+/** `norm` of t5.ts as ONNX Runtime recognizes it: one kernel instead of seven. */
 function norm(scope: Scope, name: string, x: Value): Value {
   const weight = scope.scope(name).parameter('weight', [Number(x.shape.at(-1))], ones);
   const meanSquare = o.ReduceMean(o.Pow(x, 2), [x.shape.length - 1], true);
@@ -164,7 +164,7 @@ function logitsInParts(scope: Scope, x: Value, config: T5Config): Value {
   return parts === 1 ? (logits[0] as Value) : o.Concat(logits, 1);
 }
 
-/** One token further for every row. */
+/** The next token of every row. */
 function t5Step(scope: Scope, inputs: StepInputs, config: T5Config): StepOutputs {
   const { ids, rows, settled, cross } = inputs;
   const { heads, dKv } = config;
@@ -196,10 +196,10 @@ function t5Step(scope: Scope, inputs: StepInputs, config: T5Config): StepOutputs
     const query = perHead(queryOf(self, normed, config));
     const mixed = attendBoth(query, old, { key, value }, bias, cut);
     x = o.Add(x, attentionOutput(self, o.Reshape(mixed, [size, heads * dKv]), config));
-    const asked = norm(layer, 'layer.1.layer_norm', x);
+    const crossNormed = norm(layer, 'layer.1.layer_norm', x);
     const crossScope = layer.scope('layer.1.EncDecAttention');
     const { memoryBias } = inputs;
-    x = o.Add(x, crossAttention(crossScope, asked, memory, memoryBias, grouping, config));
+    x = o.Add(x, crossAttention(crossScope, crossNormed, memory, memoryBias, grouping, config));
     const feed = layer.scope('layer.2');
     x = o.Add(x, feedForward(feed, norm(feed, 'layer_norm', x), config, drop));
   });
@@ -227,7 +227,7 @@ function layerInputs(
   return { leaves: pairs.flatMap(({ key, value }) => [key, value]), pairs };
 }
 
-/** What the encoder of a release gives of every layer, named as the decoder takes it. */
+/** The cross-attention keys and values of every layer, named as the decoder's inputs: the encoder of a release computes them. */
 export const servedMemory = (
   scope: Scope,
   memory: Value,
@@ -243,7 +243,7 @@ export const servedMemory = (
 /**
  * The decoder as it is served: one step of the running batch. Inputs and outputs are named as in
  * StepInputs and StepOutputs, caches `settled.{layer}.key` and so on, the new cache `nextRecent`.
- * What moves rows between steps is lib/runtime/decode's.
+ * lib/runtime/decode moves rows between steps.
  */
 export function decoderStepGraph(scope: Scope, config: T5Config): Graph {
   const { layers, heads, dKv } = config;

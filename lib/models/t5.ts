@@ -26,7 +26,7 @@ export interface KeyValue {
 export const normEpsilon = 1e-6;
 
 /**
- * The bucket of each distance back, 0 .. maxDistance: half of the buckets are exact, the others grow
+ * The bucket of each distance to an earlier token, 0 .. maxDistance: half of the buckets are exact, the others grow
  * logarithmically (Raffel et al. 2020, the unidirectional case of relative_position_bucket).
  */
 function distanceBuckets({
@@ -135,7 +135,7 @@ function block(
   return o.Add(informed, feedForward(feed, normedLast, config, drop));
 }
 
-/** The two linear maps at the end of a block, of its normalised [..., dModel]. */
+/** The two linear maps at the end of a block, of its normalized [..., dModel]. */
 export function feedForward(scope: Scope, normed: Value, config: T5Config, drop: Dropouts): Value {
   const wide = o.Relu(project(scope, 'DenseReluDense.wi', normed, config.dFf, memoryStart(config)));
   const narrowStart = normal(config.dFf ** -0.5);
@@ -162,7 +162,7 @@ export const crossKeyValues = (scope: Scope, memory: Value, config: T5Config): K
   );
 
 /**
- * The whole sequence at once, as training sees it: ids [batch, length] int64, encoder output
+ * The whole sequence at once, as in training: ids [batch, length] int64, encoder output
  * [batch, memory, dModel] -> logits [batch, length, vocabulary]. Parameters named as in Hugging Face's
  * T5ForConditionalGeneration.
  */

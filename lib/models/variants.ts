@@ -32,7 +32,7 @@ export const backboneOf = (variant: VariantName): Backbone =>
 /** The labels of the classifier: lib/text/labels/observations.ts names them, in that order. */
 const labelCount = 14;
 
-/** The parts of a variant each number their dropouts from 0, so each has a key of its own. */
+/** Each part of a variant numbers its dropouts from 0, so each has its own key. */
 const partKeys = { vision: 1, labeler: 2, encoder: 3, decoder: 4 } as const;
 const within = (
   part: keyof typeof partKeys,
@@ -56,7 +56,7 @@ function poolPatches(tokens: Value, pool: number): Value {
   return flattenGrid(o.AveragePool(map, [pool, pool]));
 }
 
-/** image [batch, 3, H, W], normalised -> `tokens` [batch, N, C] and `pooled` [batch, C]. */
+/** image [batch, 3, H, W], normalized -> `tokens` [batch, N, C] and `pooled` [batch, C]. */
 export function visionModel(
   root: Scope,
   image: Value,
@@ -95,14 +95,14 @@ export interface EncoderInputs {
   readonly textIds: Value;
   /** int64 [batch, text]: 1 for a token (the [SEP] included), 0 for padding. */
   readonly textMask: Value;
-  /** While training: sorted indices [kept] int64 of the image tokens kept; absent, all are. */
+  /** While training: sorted indices [kept] int64 of the image tokens kept. Default: all. */
   readonly imageIndex?: Value | undefined;
 }
 
 export interface Memory {
-  /** What the decoder attends to, [batch, M, dModel], M = image + text + 2. */
+  /** The states that the decoder attends to, [batch, M, dModel], M = image + text + 2. */
   readonly memory: Value;
-  /** What padded text adds to the scores of that attention, [batch, 1, 1, M]. */
+  /** The bias that masks padded text in that attention, [batch, 1, 1, M]. */
   readonly memoryBias: Value;
 }
 
@@ -157,7 +157,7 @@ export function reportModel(
   return decoderModel(root, batch.decoderIds, memory, preset, options.training);
 }
 
-/** A row of encoder text: cut to what the preset allows, closed by [SEP]. */
+/** A row of encoder text: cut to the preset's limit, closed by [SEP]. */
 export const closeText = (ids: readonly number[], { maxTextTokens, fusion }: Preset): number[] => [
   ...ids.slice(0, maxTextTokens),
   fusion.sep,
@@ -167,7 +167,7 @@ export const closeText = (ids: readonly number[], { maxTextTokens, fusion }: Pre
 export const imageInput = ({ imageSize }: Preset): Value =>
   input('image', 'float32', ['batch', 3, imageSize, imageSize]);
 
-/** How many tokens of how many channels a variant's vision gives. */
+/** The number of vision tokens of a variant, and of channels in each. */
 export function tokenShape(
   variant: VariantName,
   preset: Preset,

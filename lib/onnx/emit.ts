@@ -22,11 +22,11 @@ import {
   encodeModel,
 } from './schema.ts';
 
-/** The one place that pins what we write. */
+/** The version of ONNX that every model file is written for; it is pinned here only. */
 export const opset = 21;
 const irVersion = 10;
 
-/** Where a parameter's bytes lie: a file beside the model (ONNX external data), or here. */
+/** Where a parameter's bytes are: in a file beside the model (ONNX external data), or given here. */
 export type WeightSource =
   | { readonly location: string; readonly byteOffset: number; readonly byteLength: number }
   | Uint8Array;
@@ -76,7 +76,7 @@ interface Rows {
   readonly to: number;
 }
 
-/** Names in sight: a body sees the names around it and shadows them with its own. */
+/** The names that can be read: a body reads those around it and shadows them with its own. */
 type Scope = Map<Value, string>;
 
 class Writer {
@@ -84,10 +84,10 @@ class Writer {
   readonly #initializers = new Map<string, TensorProto>();
   /** Names of small constants by content, so that each is written once. */
   readonly #shared = new Map<string, string>();
-  /** How often a name was asked for. */
+  /** How often each name was claimed. */
   readonly #taken = new Map<string, number>();
   readonly #parameters = new Map<string, string>();
-  /** Outputs that something reads; the others stay unnamed and are not computed. */
+  /** Outputs that are read; the others stay unnamed and are not computed. */
   readonly #read = new Set<Value>();
 
   /** Domains of operators that are not ONNX's own. */
@@ -118,7 +118,7 @@ class Writer {
     const copies: { readonly from: Value; readonly to: string }[] = [];
     const output = graph.outputs.map(({ name: wanted, value }) => {
       const unique = this.#claim(wanted);
-      // What is an input, or has a name already, leaves the graph through a copy.
+      // An input, or a value that is named already, is copied to the output.
       if (own.has(value) && !scope.has(value)) scope.set(value, unique);
       else copies.push({ from: value, to: unique });
       return valueInfo(unique, value);
@@ -149,7 +149,7 @@ class Writer {
     for (const [name, body] of bodiesOf(node)) {
       attribute.push({ name, type: 5, g: this.#body(node, body, scope) });
     }
-    // A Loop has no condition: its trip count alone ends it. An If's operands are seen, not passed.
+    // A Loop has no condition: its trip count alone ends it. An If's branches read its operands by name.
     if (isNode(node, 'Loop')) input.splice(1, 0, '');
     if (isNode(node, 'If')) input.splice(1);
     const output = node.outputs.map((value) => this.#outputName(node, value, scope));
@@ -216,7 +216,7 @@ class Writer {
     return name;
   }
 
-  /** A stored parameter, or `rows` of it: those lie together, so they need no copy. */
+  /** A stored parameter, or `rows` of it, which are contiguous and need no copy. */
   #parameter(name: string, value: Value, rows?: Rows): string {
     const wanted = rows ? `${name}[${rows.from}:${rows.to}]` : name;
     const known = this.#parameters.get(wanted);
@@ -263,7 +263,7 @@ class Writer {
   }
 }
 
-/** The rows that a node cuts out of a parameter that is stored, not fed: they are stored themselves. */
+/** The rows that a node cuts out of a stored (not fed) parameter: they are stored as such. */
 function storedRows(node: Node, scope: Scope): Rows | undefined {
   const [table] = node.inputs;
   const [rows] = node.outputs;

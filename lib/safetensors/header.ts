@@ -2,7 +2,7 @@ import { type DomainError, invalidArgument } from '../errors.ts';
 import type { Dtype } from '../graph/types.ts';
 import { byteLengthOf } from '../tensor.ts';
 
-/** Where a tensor lies in its file; offsets count from the start of the file, as ONNX wants them. */
+/** The place of a tensor in its file; offsets count from the start of the file, as in ONNX. */
 export interface TensorInfo {
   readonly dtype: Dtype;
   readonly shape: readonly number[];
@@ -37,7 +37,7 @@ const dtypes = new Map(
   Object.entries(dtypeNames).map(([dtype, name]) => [name, dtype as Dtype] as const),
 );
 
-/** Something from a file, short enough for a message. */
+/** A value from a file, short enough for a message. */
 export function show(value: unknown): string {
   let text: string;
   try {
@@ -120,12 +120,12 @@ function parseObject(path: string, json: Uint8Array): Record<string, unknown> {
     throw invalidArgument('SAFETENSORS_HEADER', path, 'the header is not JSON', { cause });
   }
   const twice = firstDuplicateKey(text);
-  if (twice !== undefined) throw tensorError(path, twice, 'has a key twice in the header');
+  if (twice !== undefined) throw tensorError(path, twice, 'has a duplicate key in the header');
   return parsed as Record<string, unknown>;
 }
 
 /**
- * The first key that stands twice in an object of valid JSON or, where that is inside a tensor's entry,
+ * The first key that occurs twice in an object of valid JSON or, where that is inside a tensor's entry,
  * the tensor's name. JSON.parse would silently keep the last.
  */
 function firstDuplicateKey(text: string): string | undefined {

@@ -14,7 +14,7 @@ import {
 
 export type { TensorInfo } from './header.ts';
 
-/** An open .safetensors file: its header is in memory, its tensors are read when asked for. */
+/** An open .safetensors file: its header is in memory, its tensors are read on request. */
 export interface SafetensorsFile {
   /** In the order in which the tensors lie in the file. */
   readonly names: readonly string[];
@@ -26,7 +26,7 @@ export interface SafetensorsFile {
   close(): Promise<void>;
 }
 
-/** A tensor to write. Data may be made when its turn comes, so that a file need not fit in memory. */
+/** A tensor to write. Its data may be computed on demand, so that a file need not fit in memory. */
 export interface TensorSource {
   readonly name: string;
   readonly dtype: Dtype;
@@ -67,11 +67,11 @@ async function readHeader(
   const prefix = Buffer.from(await readBytes(file, path, 0, 8));
   const length = prefix.readBigUInt64LE();
   if (length > BigInt(maxHeaderBytes)) {
-    const message = `the header claims ${length} bytes, at most ${maxHeaderBytes} are read`;
+    const message = `the header has ${length} bytes, at most ${maxHeaderBytes} are read`;
     throw invalidArgument('SAFETENSORS_HEADER_TOO_LARGE', path, message);
   }
   const dataOffset = 8 + Number(length);
-  if (dataOffset > size) throw truncated(`its header alone claims ${dataOffset}`);
+  if (dataOffset > size) throw truncated(`its header alone needs ${dataOffset}`);
   return { dataOffset, json: new Uint8Array(await readBytes(file, path, 8, Number(length))) };
 }
 
@@ -137,7 +137,7 @@ class OpenFile implements SafetensorsFile {
  * others by falling element size. ONNX Runtime maps any offset (it rounds down to a page itself).
  *
  * Throws INVALID_ARGUMENT for a name given twice and for data whose length is not that of its shape;
- * the path then holds what it held before.
+ * the path then keeps its old content.
  */
 export async function writeSafetensors(
   path: string,

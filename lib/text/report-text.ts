@@ -1,6 +1,6 @@
-/** A report as the decoder writes it: one line, each section after its name. */
+/** The two sections of a report that the decoder generates. */
 export interface ReportText {
-  /** '' where the report has none. */
+  /** '' if the report has none. */
   readonly findings: string;
   readonly impression: string;
 }
@@ -21,8 +21,8 @@ export function joinReport({ findings, impression }: ReportText): string {
 }
 
 /**
- * The sections of what `joinReport` made, or of what a decoder made of it: text before any header is
- * findings, sections that come again are joined, and one that was cut off is as long as it is.
+ * The sections of a text that `joinReport` made or a decoder generated: text before the first header is
+ * findings, repeated sections are joined, and the last section may be cut off.
  */
 export function splitReport(text: string): ReportText {
   const parts: Record<keyof ReportText, string[]> = { findings: [], impression: [] };

@@ -1,8 +1,8 @@
 /**
- * The sections of a radiology report as MIMIC-CXR writes them. What counts as a header, and which of
- * the three sections it opens, follows the section parser published with the dataset
- * (MIT-LCP/mimic-cxr, txt/section_parser.py); it differs in that repeated sections are joined, not
- * the last one taken, and that headers may be lower case, misspelt or inside a line.
+ * The sections of a radiology report in the style of MIMIC-CXR. Headers, and which of the three sections
+ * each opens, follow the section parser published with the dataset (MIT-LCP/mimic-cxr,
+ * txt/section_parser.py), except that repeated sections are joined, instead of taking the last one, and
+ * that headers may be lower case, misspelt or inside a line.
  */
 export interface ReportSections {
   readonly findings: string;
@@ -14,11 +14,11 @@ type Kind =
   | 'findings'
   | 'impression'
   | 'indication'
-  /** A preliminary reading, void once there is a final one. */
+  /** A preliminary reading, not used if there is a final one. */
   | 'wet read'
   /** A later correction: read with the impression. */
   | 'addendum'
-  /** What stands above the first header, or under a banner such as FINAL REPORT. */
+  /** Text above the first header, or under a banner such as FINAL REPORT. */
   | 'title'
   | 'other';
 
@@ -28,8 +28,8 @@ interface Section {
 }
 
 /**
- * Which section a header opens, by the first row that its name matches. After a header that names
- * the films ("CHEST, TWO VIEWS:") comes what was found on them.
+ * Which section a header opens, by the first row that its name matches. A header that names the views
+ * ("CHEST, TWO VIEWS:") opens the findings.
  */
 const headers: readonly (readonly [kind: Kind, name: RegExp])[] = [
   ['title', /^final report$/],
@@ -49,12 +49,12 @@ const headers: readonly (readonly [kind: Kind, name: RegExp])[] = [
   ],
 ];
 
-/** Subheadings of structured findings: they belong to what they head ("HEART: Normal."). */
+/** Subheadings of structured findings, which are part of their text ("HEART: Normal."). */
 const organs =
   /^(the )?(lungs?|pleurae?|pleural|heart|cardiac|cardio|mediastin|hil[aiu]|airways?|trachea|bones?|osseous|skelet|musculo|soft tissues?|diaphragm|abdomen|vascul|pulmonary|lines|tubes|devices|support|catheters)/;
 
-const mostNameLength = 60;
-const headerLine = new RegExp(`^([A-Za-z][A-Za-z ()/,&-]{1,${mostNameLength}}):`);
+const maxNameLength = 60;
+const headerLine = new RegExp(`^([A-Za-z][A-Za-z ()/,&-]{1,${maxNameLength}}):`);
 const bannerLine =
   /^(FINAL REPORT|(?:FINAL )?ADDENDUM|WET ?READ|PRELIMINARY REPORT|(?:FINDINGS|IMPRESSION|INDICATION|CONCLUSION|TECHNIQUE|COMPARISON|EXAMINATION)S?)$/i;
 /** A header inside a line: in capitals anywhere, otherwise only after a full stop. */
@@ -62,14 +62,14 @@ const inlineHeader =
   /(?=(?:FINDINGS?(?: ?(?:AND|&|\/) ?IMPRESSION)?|IMPRESSION|INDICATION|(?:CLINICAL )?HISTORY|TECHNIQUE|COMPARISONS?|EXAMINATION|CONCLUSION|RECOMMENDATIONS?|NOTIFICATION|ADDENDUM) ?:)(?<=\S[ \t]+)|(?=(?:Findings|Impression|Indication|Technique|Comparison) ?:)(?<=[.!?][ \t]+)/;
 
 /**
- * Splits a report into what was found, what was concluded and why it was made; a section that the
- * report lacks is ''. White space is collapsed and de-identification marks are made one, `___`.
+ * Splits a report into findings, impression and indication; a section that the report lacks is ''. White
+ * space is collapsed and all de-identification marks become `___`.
  *
  * - "FINDINGS AND IMPRESSION" is the impression, as in the dataset's own parser.
  * - Sections of the same name, and an addendum's text after the impression, are joined.
- * - A wet read counts only where there is no other reading.
- * - Where no header opens findings or impression, the findings are what follows the first blank line
- *   of the last section that has one, or the whole of a text without any header.
+ * - A wet read is used only if there is no other reading.
+ * - If no header opens findings or impression, the findings are the text after the first blank line of
+ *   the last section that has one, or the whole text if it has no header.
  */
 export function parseReport(text: string): ReportSections {
   const sections = splitSections(text);
@@ -91,8 +91,8 @@ export function parseReport(text: string): ReportSections {
 }
 
 /**
- * One mark for what was removed from a report (`___` of MIMIC-CXR, `XXXX` of Open-i, `[** **]` of
- * MIMIC-III), and one space wherever there was white space.
+ * One mark for text that was removed from a report (`___` of MIMIC-CXR, `XXXX` of Open-i, `[** **]` of
+ * MIMIC-III), and one space for any white space.
  */
 export function tidyText(text: string): string {
   return text
@@ -130,7 +130,7 @@ function readHeader(line: string, current: Kind): { kind: Kind; rest: string } |
     return capitals && !inReading ? { kind: 'findings', rest: line } : undefined;
   }
   const kind = kindOf(name.toLowerCase());
-  // In lower case many a phrase ends in a colon; only a name that is known is a header.
+  // Many phrases in lower case end in a colon; only a known name is a header.
   if (capitals) return { kind: kind ?? 'other', rest };
   return kind && name.split(' ').length <= 3 ? { kind, rest } : undefined;
 }
@@ -161,14 +161,14 @@ function isMisspelt(name: string, word: string): boolean {
   return (last[word.length] ?? Infinity) <= 2;
 }
 
-/** Takes the paragraphs out of the section, so that an indication does not hold them as well. */
+/** Removes the paragraphs from their section, so that the indication does not repeat them. */
 function lastParagraphs(sections: readonly Section[]): string {
   for (const { kind, lines } of sections.toReversed()) {
     if (kind === 'wet read') continue;
     const first = lines.findIndex((line) => line !== '');
     const gap = lines.findIndex((line, at) => first >= 0 && at > first && line === '');
     const firstParagraph = tidyText(lines.slice(0, gap === -1 ? undefined : gap).join('\n'));
-    // Above all headers, a paragraph of sentences is no title.
+    // Above all headers, a paragraph of sentences is not a title.
     const start = kind === 'title' && firstParagraph.endsWith('.') ? 0 : gap;
     const found = start === -1 ? '' : tidyText(lines.slice(start).join('\n'));
     if (found !== '') {

@@ -1,4 +1,4 @@
-/** Tokenizers as older checkpoints carry them, converted to tokenizer.json. */
+/** Tokenizers in the formats of older checkpoints, converted to tokenizer.json. */
 import protobuf from 'protobufjs';
 import { DomainError, invalidArgument } from '../errors.ts';
 import { specialToken, type TokenizerJson, unigramJson, wordPieceJson } from './tokenizer-json.ts';
@@ -66,7 +66,7 @@ const unigram = 1;
 /**
  * T5's spiece.model. The sentinels `<extra_id_99>` to `<extra_id_0>` follow its pieces, as in
  * transformers' T5 tokenizer. Throws TOKENIZER_MALFORMED, and TOKENIZER_UNSUPPORTED for BPE, byte
- * pieces and texts without the space in front.
+ * pieces and texts without a leading space.
  */
 export function tokenizerFromSentencePiece(
   bytes: Uint8Array,
@@ -75,9 +75,10 @@ export function tokenizerFromSentencePiece(
   const { pieces, trainerSpec, normalizerSpec } = readModel(bytes);
   const named = (type: number) =>
     pieces.filter((piece) => piece.type === type).map(({ piece }) => piece);
-  if ((trainerSpec?.modelType ?? unigram) !== unigram) throw unsupported('a model but Unigram');
+  if ((trainerSpec?.modelType ?? unigram) !== unigram)
+    throw unsupported('a model other than Unigram');
   if (named(pieceType.byte).length > 0) throw unsupported('byte pieces');
-  if (normalizerSpec?.addDummyPrefix === false) throw unsupported('texts without space in front');
+  if (normalizerSpec?.addDummyPrefix === false) throw unsupported('texts without a leading space');
   const [unknown, ...others] = named(pieceType.unknown);
   if (unknown === undefined || others.length > 0) throw malformed('expected one unknown piece');
   const sentinels = Array.from({ length: extraIds }, (_, at) => `<extra_id_${extraIds - 1 - at}>`);
@@ -101,18 +102,18 @@ export function tokenizerFromSentencePiece(
 function readModel(bytes: Uint8Array): SentencePieceModel {
   let model: SentencePieceModel;
   try {
-    // Of proto2's defaults the decoded message has them on its prototype.
+    // The decoded message has proto2's defaults on its prototype.
     model = modelProto.decode(bytes) as unknown as SentencePieceModel;
   } catch (error) {
     throw malformed('expected a sentencepiece model', error);
   }
-  if (model.pieces.length === 0) throw malformed('it has no pieces');
+  if (model.pieces.length === 0) throw malformed('has no pieces');
   return model;
 }
 
 /**
- * The character map is kept for other readers of the file; ours does NFKC and white space, which is
- * what `nmt_nfkc` holds, and `_cf` folds the case as well.
+ * The character map is kept for other readers of the file; ours does NFKC and white space, as `nmt_nfkc`
+ * does; `_cf` also folds the case.
  */
 function normalizerOf(spec: SentencePieceModel['normalizerSpec']): object {
   const map = Buffer.from(spec?.precompiledCharsmap ?? new Uint8Array());

@@ -1,4 +1,4 @@
-/** The file format of Hugging Face's tokenizers library, as far as the two kinds of model need it. */
+/** The part of the file format of Hugging Face's tokenizers library that our two kinds of model need. */
 import { readFileSync } from 'node:fs';
 import { z } from 'zod';
 import { DomainError, invalidArgument } from '../errors.ts';
@@ -36,7 +36,7 @@ const schema = z.looseObject({
 export type TokenizerJson = z.infer<typeof schema>;
 export type DecoderJson = z.infer<typeof decoder>;
 
-/** Reads a tokenizer.json, or checks one that was read. Throws TOKENIZER_MALFORMED naming the field. */
+/** Reads a tokenizer.json, or checks a parsed one. Throws TOKENIZER_MALFORMED naming the field. */
 export function readTokenizerJson(source: string | object): TokenizerJson {
   const name = typeof source === 'string' ? source : 'tokenizer';
   const checked = schema.safeParse(typeof source === 'string' ? readJson(source) : source);
@@ -73,7 +73,7 @@ function readJson(path: string): unknown {
 const malformed = (name: string, what: string) =>
   invalidArgument('TOKENIZER_MALFORMED', name, what);
 
-/** A token that stands for itself wherever its text is read, as the format writes it. */
+/** A special token in the format of the file. */
 export const specialToken = (content: string, id: number) => ({
   id,
   content,
@@ -84,7 +84,7 @@ export const specialToken = (content: string, id: number) => ({
   special: true,
 });
 
-/** BERT's: normalised and split at spaces and punctuation, `[CLS] text [SEP]`. */
+/** BERT's: normalized and split at spaces and punctuation, `[CLS] text [SEP]`. */
 export function wordPieceJson(
   vocab: Readonly<Record<string, number>>,
   { lowercase }: { readonly lowercase: boolean },
@@ -92,7 +92,7 @@ export function wordPieceJson(
   const specials = ['[PAD]', '[UNK]', '[CLS]', '[SEP]', '[MASK]'];
   const idOf = (token: string) => {
     const id = vocab[token];
-    if (id === undefined) throw malformed('vocabulary', `it lacks ${token}`);
+    if (id === undefined) throw malformed('vocabulary', `lacks ${token}`);
     return id;
   };
   const [cls, sep] = ['[CLS]', '[SEP]'];
@@ -142,7 +142,7 @@ export function unigramJson(options: {
   const ids = new Map(vocab.map(([piece], id) => [piece, id]));
   const idOf = (token: string) => {
     const id = ids.get(token);
-    if (id === undefined) throw malformed('vocabulary', `it lacks ${token}`);
+    if (id === undefined) throw malformed('vocabulary', `lacks ${token}`);
     return id;
   };
   const metaspace = { type: 'Metaspace' as const, replacement: '▁', prepend_scheme: 'always' };

@@ -14,29 +14,29 @@ export interface Tokenizer {
   readonly vocabularySize: number;
   /**
    * The ids of a text, without special tokens around it. The name of a special token within the text
-   * is text: nobody can end a report by writing `</s>` into an indication. Throws TEXT_TOO_LONG above
-   * `mostCharacters`.
+   * is text: an indication with `</s>` cannot end a report. Throws TEXT_TOO_LONG above
+   * `maxCharacters`.
    */
   readonly encode: (text: string) => number[];
-  /** The text of ids; special tokens and ids that are none have no text. */
+  /** The text of ids; special tokens and unknown ids have no text. */
   readonly decode: (ids: Iterable<number>) => string;
-  /** Decodes ids as they come. What it gave out, joined, is what `decode` gives for all of them. */
+  /** Decodes ids one by one; its outputs joined are the result of `decode` for all of them. */
   readonly streamDecoder: () => StreamDecoder;
   /** The id of a token, such as `[SEP]` or `</s>`. Throws TOKEN_UNKNOWN. */
   readonly idOf: (token: string) => number;
 }
 
 interface StreamDecoder {
-  /** The text that is certain after this id: whole words, without the space that will follow. */
+  /** The text that is certain after this id: whole words, without the space that follows. */
   readonly push: (id: number) => string;
   /** The rest. */
   readonly end: () => string;
 }
 
-/** Longest text that `encode` takes, in UTF-16 units. */
-export const mostCharacters = 65_536;
+/** Length of the longest text that `encode` accepts, in UTF-16 units. */
+export const maxCharacters = 65_536;
 
-/** From the path of a tokenizer.json, or what it holds. Throws TOKENIZER_MALFORMED naming the field. */
+/** From the path of a tokenizer.json, or its parsed content. Throws TOKENIZER_MALFORMED naming the field. */
 export function loadTokenizer(source: string | object): Tokenizer {
   const json = readTokenizerJson(source);
   const specials = new Set(json.added_tokens.filter(({ special }) => special).map(({ id }) => id));
@@ -48,8 +48,8 @@ export function loadTokenizer(source: string | object): Tokenizer {
   return {
     vocabularySize: tokens.length,
     encode: (text) => {
-      if (text.length > mostCharacters) {
-        const message = `got ${text.length} characters, at most ${mostCharacters} are taken`;
+      if (text.length > maxCharacters) {
+        const message = `got ${text.length} characters, expected at most ${maxCharacters}`;
         throw invalidArgument('TEXT_TOO_LONG', 'text', message);
       }
       const clean = text.replaceAll(hidden, ' ');
@@ -78,7 +78,7 @@ function tokensOf({ model, added_tokens: added }: TokenizerJson): readonly (stri
   return tokens;
 }
 
-/** A character that is none in any text; special tokens are renamed with it, so that no text has one. */
+/** A noncharacter of Unicode: special tokens are renamed with it, so that no text contains one. */
 const hidden = '\uFFFF';
 
 function encoderOf(json: TokenizerJson, specials: ReadonlySet<number>): HuggingFaceTokenizer {
@@ -119,7 +119,7 @@ function pieceDecoder(decoder: DecoderJson): PieceDecoder {
   };
 }
 
-/** What is written without a space before it (clean_up_tokenization of the library). */
+/** Tokens without a space before them (clean_up_tokenization of the library). */
 const attached = /^(?:[.?!,]|n't|'m|'s|'ve|'re)/;
 
 function stream(tokenOf: (id: number) => string | undefined, textOf: PieceDecoder): StreamDecoder {

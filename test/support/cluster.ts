@@ -10,7 +10,7 @@ import { reportService } from '../../lib/rpc/services.ts';
 import { createTelemetry } from '../../lib/telemetry/telemetry.ts';
 import { openStore } from '../../lib/releases/store/open.ts';
 import { Cluster, type ServiceName, serviceNames } from '../../cli/start/cluster.ts';
-import { attributes } from '../fixtures/image/picture.ts';
+import { attributes } from '../fixtures/image/pixels.ts';
 import { dicomFile } from '../fixtures/image/dicom-file.ts';
 import { writeRandomRelease } from './release.ts';
 

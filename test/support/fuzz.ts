@@ -38,7 +38,7 @@ const texts = [
 ];
 const numbers = [-1, 0.5, 33, 1e9, 2 ** 31 - 1, -(2 ** 31), Number.NaN, Infinity, -Infinity, -0.1];
 
-/** A picture cut short, with flipped bits, with rubbish in or around it, or none at all. */
+/** An image cut short, with flipped bits, with random bytes in or around it, or none at all. */
 function spoil(file: Buffer, { random, pick, bytes }: Draw): Buffer {
   const at = Math.floor(random() * file.length);
   const flipped = Buffer.from(file);

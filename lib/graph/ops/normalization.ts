@@ -3,8 +3,8 @@ import { GraphError } from '../value.ts';
 import { at, dimAt, replaceDim, requireSameDtype, row } from './row.ts';
 
 export const normalization = {
-  // Over the last axis; outputs y, mean and inverse standard deviation, of which the last two are
-  // kept for the gradient. Inputs x, scale, bias.
+  // Over the last axis; outputs y, mean and inverse standard deviation, of which the gradient
+  // reads the last two. Inputs x, scale, bias.
   LayerNormalization: row<{ readonly epsilon: number }>({
     infer: (x) => {
       requireSameDtype(x);

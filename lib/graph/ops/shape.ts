@@ -44,7 +44,7 @@ function sliceSize(dim: Dim, start: number, end: number, step: number): Dim {
     const high = step > 0 ? dim : dim - 1;
     const clamp = (bound: number): number =>
       Math.min(Math.max(bound < 0 ? bound + dim : bound, low), high);
-    // Before the first element, for a slice that walks backwards, is written below -dim.
+    // A slice backwards through the first element has an end below -dim.
     const last = step < 0 && end < -dim ? -1 : clamp(end);
     return Math.max(0, Math.ceil((last - clamp(start)) / step));
   }
@@ -160,7 +160,7 @@ export const shape = {
         if (whole) return;
         const size = dimAt(spread, axis);
         if (step === 1 && start >= 0) {
-          // A symbolic rest is known all the same when only the front was cut.
+          // If only the front was cut, the rest is a number even where the sizes are symbols.
           const rest = addDims(addDims(dim, -start), multiplyDims(-1, size));
           if (typeof rest !== 'number') throw new GraphError(`no gradient for a slice of ${dim}`);
           pads[axis] = [start, rest];
@@ -221,7 +221,7 @@ export const shape = {
     infer: (x) => [{ dtype: 'int64', shape: [at(x, 0).shape.length] }],
     vjp: null,
   }),
-  // `size` says how many values the run-time limits give.
+  // `size` is how many values the limits give at run time.
   Range: row<{ readonly size: Dim }>({
     infer: (x, { size }) => [{ dtype: at(x, 0).dtype, shape: [size] }],
     vjp: null,
@@ -238,7 +238,7 @@ export const shape = {
       ];
       return [{ dtype: data.dtype, shape: result }];
     },
-    // Rows are added into zeros of the table's shape. ScatterElements, because ScatterND with
+    // Rows are added to zeros of the table's shape. ScatterElements, because ScatterND with
     // reduction=add races on duplicates in ONNX Runtime 1.30 (45 of 50 runs wrong with 2 threads).
     vjp: ({ o, g, x, attributes: { axis } }) => {
       const [data, indices] = [at(x, 0), at(x, 1)];

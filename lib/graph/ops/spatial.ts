@@ -19,7 +19,7 @@ function spatial(value: Type): Pair {
   return [height, width];
 }
 
-/** Windows that fit along an axis, and the trailing positions that none of them reaches. */
+/** Windows that fit along an axis, and the trailing positions that none of them covers. */
 function windows(size: number, kernel: number, stride: number, pads: number): Pair {
   const room = size + pads - kernel;
   if (room < 0)
@@ -84,7 +84,7 @@ function convInputVjp(o: Builder, g: Value, x: Value, w: Value, window: Window):
  * Cotangent of a convolution's kernel. At stride 1 the side with fewer channels is laid out once for
  * every kernel position, and one matrix product does them all; with strides it is one product per
  * position over strided slices of the input. Large kernels on few channels, the stem, would make thin
- * products: there a convolution over swapped axes is right.
+ * products: a convolution over swapped axes is faster there.
  */
 function convKernelVjp(o: Builder, g: Value, x: Value, w: Value, window: Window): Value {
   const { strides, pads } = window;
@@ -197,7 +197,7 @@ export const spatialRows = {
       return x[2] ? [dx, dw, o.ReduceSum(g, [0, 2, 3], false)] : [dx, dw];
     },
   }),
-  // Only written by the rule of Conv.
+  // Only the gradient rule of Conv writes it.
   ConvTranspose: row<TransposedWindow>({
     infer: (x, { strides, pads, output_padding: extra }) => {
       requireSameDtype(x);

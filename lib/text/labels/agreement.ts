@@ -1,15 +1,15 @@
 import { type Observation, observations } from './observations.ts';
 
-/** The observations of one report that are positive: by these rules, and by another labeler. */
-export interface Judged {
+/** The positive observations of one report: by our rules, and by another labeler. */
+export interface LabeledReport {
   readonly ours: ReadonlySet<Observation>;
   readonly theirs: ReadonlySet<Observation>;
 }
 
-/** Shares from 0 to 1, with the other labeler as the reference; NaN where there is nothing to count. */
+/** Shares from 0 to 1, with the other labeler as the reference; NaN if there is nothing to count. */
 export interface Score {
   readonly name: string;
-  /** Positives of the reference. */
+  /** Positive reports of the reference. */
   readonly positives: number;
   readonly precision: number;
   readonly recall: number;
@@ -18,9 +18,9 @@ export interface Score {
 
 /**
  * A score for each observation; `micro`, all decisions counted together; `macro`, the mean over the
- * observations that the reference has a positive of.
+ * observations that are positive in any report of the reference.
  */
-export function scoreAgreement(reports: readonly Judged[]): readonly Score[] {
+export function scoreAgreement(reports: readonly LabeledReport[]): readonly Score[] {
   const rows = observations.map((observation) =>
     score(
       observation,
@@ -33,9 +33,9 @@ export function scoreAgreement(reports: readonly Judged[]): readonly Score[] {
       observations.map((name): Decision => [ours.has(name), theirs.has(name)]),
     ),
   );
-  const seen = rows.filter(({ positives }) => positives > 0);
+  const present = rows.filter(({ positives }) => positives > 0);
   const mean = (value: (row: Score) => number) =>
-    seen.reduce((sum, row) => sum + value(row), 0) / seen.length;
+    present.reduce((sum, row) => sum + value(row), 0) / present.length;
   const macro = {
     name: 'macro',
     positives: micro.positives,

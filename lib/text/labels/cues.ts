@@ -2,17 +2,17 @@ import { anyOf } from './rules.ts';
 
 /**
  * The words that negate or hedge a mention, and how far they reach. Rows are tried in order; the first
- * that reaches a mention decides its state, and a mention that none reaches is positive. The order is
+ * one that reaches a mention decides its state, and a mention that no row reaches is positive. The order is
  * that of CheXpert: hedges of a negation ("cannot exclude"), negations, hedges.
  */
 export interface CueRow {
   readonly state: 'negative' | 'uncertain';
-  /** Where the cue stands, seen from the mention. */
+  /** Where the cue is, relative to the mention. */
   readonly side: 'before' | 'after';
   /** Only for words that name a structure ("heart size"), not an abnormality. */
   readonly structures?: true;
   readonly cues: RegExp;
-  /** What may not stand between cue and mention. */
+  /** Text that must not be between cue and mention. */
   readonly until: RegExp;
 }
 
@@ -23,13 +23,13 @@ const participle = /\b(?:seen|noted)\b/;
 /** The start of another finding, and not the next member of a list. */
 const another =
   /(?:,|\band) (?:small|mild|minimal|moderate|severe|stable|unchanged|persistent|chronic|old|prior|increas|worsen|improv|heart|cardiac|mediastin|lungs?|with|suggest|probabl|possibl)|, (?:and )?(?:right|left) /;
-/** After the only comma, words that end no list: another subject, with a predicate of its own in the singular. */
+/** After the only comma, words that do not end a list: another subject, with its own predicate in the singular. */
 const anotherSubject = /^[^,]*, (?![^,]*\b(?:and|or|are)\b)[^, ]+ [^,]*$/;
 /** A noun that another one follows, unjoined: the phrase has ended, though its comma was forgotten. */
 const phraseEnd = /\b(?:heart size|silhouettes?|contours?) (?!and\b|or\b|of\b)/;
 const enlarged =
   /\b(?:(?<!\bnot (?:\w+ )?)enlarged|enlargement|large|prominen\w+|widen\w+|tortuous)\b/;
-/** Introduces a conclusion, which the hedge of its grounds does not reach. */
+/** Introduces a conclusion, which a hedge before it does not reach. */
 const conclusion = /\b(?:as|suggest\w+|compatible|consistent|representing)\b/;
 
 const forward = anyOf([clause, verb, participle, another, /\bwith\b/]);

@@ -1,7 +1,7 @@
 /**
- * The 14 CheXpert observations of a report, by rules: find mentions, decide what the words around
- * each do to it, aggregate. The behaviour sought is that of the CheXpert labeler (Irvin et al. 2019,
- * arXiv:1901.07031), which walks a parse tree; here a cue reaches over the words next to it.
+ * The 14 CheXpert observations of a report, by rules: find mentions, decide the state of each by the
+ * words around it, aggregate. The intended behaviour is that of the CheXpert labeler (Irvin et al. 2019,
+ * arXiv:1901.07031), which uses a parse tree; here a cue reaches over the words next to it.
  */
 import { type CueRow, cueRows } from './cues.ts';
 import { misreadings } from './misreadings.ts';
@@ -23,7 +23,7 @@ import { supportDevices } from './observations/support-devices.ts';
 import { anyOf, type ObservationRules } from './rules.ts';
 import { splitSentences } from './sentences.ts';
 
-/** `No Finding` stands for whatever abnormality has no label of its own. */
+/** `No Finding` has the rules of abnormalities that have no label of their own. */
 const rules: Readonly<Record<Observation, ObservationRules>> = {
   'No Finding': otherAbnormality,
   'Enlarged Cardiomediastinum': enlargedCardiomediastinum,
@@ -58,8 +58,8 @@ const patterns = observations.map((observation) => {
 });
 
 /**
- * `chexpert` counts the sentences that the CheXpert labeler is known to take for a finding against
- * their sense (misreadings.ts) as it does; `plain` takes them for what they say.
+ * `chexpert` counts the sentences that the CheXpert labeler is known to misread as a finding
+ * (misreadings.ts) as it does; `plain` reads them correctly.
  */
 export type Reading = 'chexpert' | 'plain';
 
@@ -71,14 +71,14 @@ interface Span {
 export interface Mention extends Span {
   readonly observation: Observation;
   readonly state: Exclude<LabelState, null>;
-  /** In lower case; `start` and `end` count in it. */
+  /** In lower case; `start` and `end` are indices into it. */
   readonly sentence: string;
 }
 
 /**
  * The state of every observation in a report, or in any part of one: positive beats uncertain beats
- * negative. No Finding is positive where nothing but support devices is positive or uncertain, and
- * never negative; an empty text says nothing, not even that.
+ * negative. No Finding is positive if nothing but support devices is positive or uncertain, and
+ * never negative; an empty text has no labels at all.
  */
 export function extractLabels(
   report: string,
@@ -154,7 +154,7 @@ function stateOf(
   return decided?.row.state ?? (kind === 'signs' ? 'uncertain' : 'positive');
 }
 
-/** Whether the nearest cue does: what stops it stops those beyond it. */
+/** Whether the nearest cue reaches the mention: text that stops it also stops the cues beyond it. */
 function reaches(
   { side, until }: CueRow,
   found: readonly Span[],

@@ -1,8 +1,8 @@
 import { type LabelState, type Observation, observations } from './observations.ts';
 
 /**
- * The label stream of the label variants: what is positive or uncertain, in the order of the
- * observations, e.g. `cardiomegaly; possible edema`. '' where nothing is.
+ * The label text of the label variants: the positive and uncertain labels, in the order of the
+ * observations, e.g. `cardiomegaly; possible edema`. '' if there are none.
  */
 export function labelText(labels: Readonly<Partial<Record<Observation, LabelState>>>): string {
   return observations

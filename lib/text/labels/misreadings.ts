@@ -1,10 +1,10 @@
 import type { Observation } from './observations.ts';
 
 /**
- * Sentences of nothing abnormal that the CheXpert labeler nevertheless takes for a finding, because its
- * parser stumbles or because it looks for parts of words. Published labels hold these findings, so they
- * are counted here as well; a plain reading leaves them out. `No Finding` stands for an abnormality
- * without a label of its own.
+ * Sentences without an abnormality that the CheXpert labeler nevertheless reads as a finding, because its
+ * parser fails or because it matches parts of words. Published labels contain these findings, so they are
+ * counted here as well; a plain reading leaves them out. `No Finding` is an abnormality without a label
+ * of its own.
  */
 export const misreadings: readonly (readonly [Observation, RegExp])[] = [
   // "The heart" is a mention of its own, which only "is" and "are" connect to what is normal:
@@ -18,13 +18,13 @@ export const misreadings: readonly (readonly [Observation, RegExp])[] = [
     /\bthe heart (?:size|silhouette)\b[^,;:]* (?:is|are) (?:top normal|not enlarged|stable$)/,
   ],
   ['Enlarged Cardiomediastinum', /\bmediastinum and [^,;:]* appear (?:normal|unremarkable)\b/],
-  // Without a verb, what follows is not seen to be said of the noun before it.
+  // Without a verb, the parser does not attach what follows to the noun before it.
   [
     'Enlarged Cardiomediastinum',
     /\b(?:contours?|silhouettes?) of normal\b|\bmediastinum (?:of normal|within normal|unremarkable$)/,
   ],
   ['Cardiomegaly', /\bheart size and [^,;:]* within normal limits, [^,;:]* appear\b/],
-  // In a phrase without a verb, "unremarkable" is not seen to be an adjective.
+  // In a phrase without a verb, the parser does not recognize "unremarkable" as an adjective.
   ['Enlarged Cardiomediastinum', /^unremarkable [^,;:]*\b(?:mediastin\w+|contours?)\b/],
   // "Stable" hedges one of two joined nouns: "the heart and mediastinal contours are unchanged".
   [

@@ -18,5 +18,5 @@ export const observations = [
 
 export type Observation = (typeof observations)[number];
 
-/** What a report says of an observation; null where it says nothing. */
+/** The state of an observation in a report; null if it is not mentioned. */
 export type LabelState = 'positive' | 'negative' | 'uncertain' | null;

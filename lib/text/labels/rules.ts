@@ -7,17 +7,17 @@ export interface ObservationRules {
   /** Words that name the abnormality itself: positive unless negated or hedged. */
   readonly mentions?: readonly RegExp[];
   /**
-   * Words that name what may be abnormal ("heart size"): negative where called normal, uncertain where
-   * only compared ("stable"), positive otherwise.
+   * Words that name a structure that may be abnormal ("heart size"): negative if called normal,
+   * uncertain if only compared ("stable"), positive otherwise.
    */
   readonly structures?: readonly RegExp[];
   /** Words that only suggest the abnormality: uncertain at most. */
   readonly signs?: readonly RegExp[];
-  /** What looks like a mention and is none; whatever overlaps it is not counted. */
+  /** Text that looks like a mention but is not one; mentions that overlap it are not counted. */
   readonly unmentions?: readonly RegExp[];
 }
 
-/** One pattern that matches where any of `patterns` does; none matches nowhere. */
+/** One pattern that matches wherever any of `patterns` does; without patterns it never matches. */
 export function anyOf(patterns: readonly RegExp[]): RegExp {
   return new RegExp(patterns.map(({ source }) => `(?:${source})`).join('|') || '(?!)');
 }

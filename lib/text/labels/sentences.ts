@@ -11,7 +11,7 @@ export function splitSentences(report: string): readonly string[] {
     .flatMap((sentence) => sentence.replace(/\s+/g, ' ').trim().match(atMost) ?? []);
 }
 
-/** What runs on for longer than any sentence is cut at a space, so that no cue looks far. */
+/** Text longer than any sentence is cut at a space, so that no cue reaches far. */
 const atMost = /\S.{0,999}(?!\S)|\S{1,1000}/g;
 
 /** A full stop but not that of "3.2 cm" or "dr. smith"; an empty line; a line that begins an item. */

@@ -1,26 +1,26 @@
-/** The two baselines without which a table of measures says nothing. */
+/** The two baselines that every table of measures is compared with. */
 import { invalidArgument } from '../../errors.ts';
 import { addBleu, bleu, bleuText, countBleu } from './bleu.ts';
 import { wordsOf } from './pairs.ts';
 import { randomFrom } from './random.ts';
 
-/** Different reports that are tried, and reports that each is measured against. */
-const mostTried = 200;
-const mostReferences = 500;
+/** The number of different reports that are tried, and of references that each is measured against. */
+const maxTried = 200;
+const maxReferences = 500;
 
 /**
- * The one report that, said of every study, has the best corpus BLEU-4 on the training reports: the
- * most frequent reports and others drawn at random are tried against a random sample. Decided by the
- * seed and the reports. Throws EVALUATION_EMPTY without reports.
+ * The report that, given for every study, has the best corpus BLEU-4 on the training reports: the most
+ * frequent reports and others drawn at random are tried against a random sample. It depends on the seed
+ * and the reports only. Throws EVALUATION_EMPTY without reports.
  */
 export function bestConstantReport(trainingReports: readonly string[], seed: number): string {
   const random = randomFrom(seed);
   const counts = new Map<string, number>();
   for (const report of trainingReports) counts.set(report, (counts.get(report) ?? 0) + 1);
   const byCount = [...counts].toSorted(([, a], [, b]) => b - a).map(([report]) => report);
-  const frequent = byCount.slice(0, mostTried / 2);
-  const others = draw(byCount.slice(mostTried / 2), mostTried / 2, random);
-  const references = draw(trainingReports, mostReferences, random).map((report) =>
+  const frequent = byCount.slice(0, maxTried / 2);
+  const others = draw(byCount.slice(maxTried / 2), maxTried / 2, random);
+  const references = draw(trainingReports, maxReferences, random).map((report) =>
     bleuText(wordsOf(report)),
   );
   let best: { report: string; score: number } | undefined;
@@ -30,7 +30,7 @@ export function bestConstantReport(trainingReports: readonly string[], seed: num
     const score = bleu(addBleu(pairs))[3] ?? 0;
     if (!best || score > best.score) best = { report, score };
   }
-  if (!best) throw invalidArgument('EVALUATION_EMPTY', 'trainingReports', 'there are none');
+  if (!best) throw invalidArgument('EVALUATION_EMPTY', 'trainingReports', 'expected at least one');
   return best.report;
 }
 
@@ -45,8 +45,8 @@ function draw<T>(items: readonly T[], count: number, random: () => number): read
 }
 
 /**
- * Of each query the index of the most similar of `among`, by the cosine; the first of equals. Both
- * hold rows of `dimension` numbers, as vision embeddings come.
+ * For each query the index of the most similar row of `among`, by the cosine; the first of equals. Both
+ * hold rows of `dimension` numbers: vision embeddings.
  */
 export function nearestNeighbours(
   queries: Float32Array,
@@ -55,7 +55,7 @@ export function nearestNeighbours(
 ): readonly number[] {
   for (const [field, { length }] of Object.entries({ queries, among })) {
     if (length % dimension !== 0 || (field === 'among' && length === 0)) {
-      const message = `${length} numbers are not rows of ${dimension}`;
+      const message = `got ${length} numbers, expected rows of ${dimension}`;
       throw invalidArgument('EMBEDDINGS_SHAPE', field, message);
     }
   }

@@ -1,6 +1,6 @@
 /**
  * BLEU-1..4 as pycocoevalcap computes it (Papineni et al. 2002): clipped counts, the reference of the
- * closest length, and terms so small that they only keep a corpus without a match from being 0.
+ * closest length, and tiny terms that keep the score of a corpus without a match above 0.
  */
 import { countNgrams, type Counts, sum, type TokenPair } from './pairs.ts';
 
@@ -8,7 +8,7 @@ const longest = 4;
 const tiny = 1e-15;
 const small = 1e-9;
 
-/** What a pair adds to its corpus; a corpus' BLEU is that of the sums. */
+/** The counts of one pair; the BLEU of a corpus is that of their sums. */
 export interface BleuCounts {
   readonly length: number;
   readonly referenceLength: number;

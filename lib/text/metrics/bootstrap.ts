@@ -10,9 +10,9 @@ export interface Measured {
 
 export interface BootstrapOptions {
   readonly seed: number;
-  /** Resamples; 1000 unless told, and 0 for no intervals (both bounds are the value). */
+  /** Resamples. Default: 1000; 0 gives no intervals (both bounds are the value). */
   readonly samples?: number;
-  /** 0.95 unless told. */
+  /** Confidence level. Default: 0.95. */
   readonly level?: number;
 }
 

@@ -1,5 +1,5 @@
 /**
- * CIDEr as pycocoevalcap computes it, which is CIDEr-D (Vedantam et al. 2015): n-grams weighed by how
+ * CIDEr as pycocoevalcap computes it, which is CIDEr-D (Vedantam et al. 2015): n-grams weighted by how
  * few references hold them, counts clipped to the reference's, and a penalty for another length.
  */
 import { countNgrams, mean, type TokenPair } from './pairs.ts';
@@ -15,14 +15,14 @@ interface Vector {
   readonly length: number;
 }
 
-/** The score of each pair, 0 to 10; how rare an n-gram is, all the references together say. */
+/** The score of each pair, 0 to 10; all references together decide how rare an n-gram is. */
 export function cider(pairs: readonly TokenPair[]): readonly number[] {
   const holders = new Map<string, number>();
   for (const { references } of pairs) {
-    const seen = new Set(
+    const distinct = new Set(
       references.flatMap((text) => ngramsOf(text).flatMap((counts) => Array.from(counts.keys()))),
     );
-    for (const ngram of seen) holders.set(ngram, (holders.get(ngram) ?? 0) + 1);
+    for (const ngram of distinct) holders.set(ngram, (holders.get(ngram) ?? 0) + 1);
   }
   const logPairs = Math.log(pairs.length);
   const vector = (text: readonly string[]): Vector => {

@@ -5,7 +5,7 @@
 import type { LabelState, Observation } from '../labels/observations.ts';
 import { mean } from './pairs.ts';
 
-/** Those that the field compares models by (Irvin et al. 2019, the competition's five). */
+/** The five observations of the CheXpert competition (Irvin et al. 2019), by which models are compared. */
 export const fiveObservations = [
   'Atelectasis',
   'Cardiomegaly',
@@ -15,8 +15,8 @@ export const fiveObservations = [
 ] as const satisfies readonly Observation[];
 
 /**
- * What an uncertain observation counts as, in both reports. A blank one counts as negative, and No
- * Finding has no other states than positive and blank.
+ * What an uncertain observation counts as, in both reports. A blank one counts as negative. No Finding is
+ * either positive or blank.
  */
 export type UncertainAs = 'positive' | 'negative';
 
@@ -45,7 +45,7 @@ export interface ClinicalScores {
   readonly perObservation: Readonly<Partial<Record<Observation, Score>>>;
 }
 
-/** Of what is asked (a report's observations, or an observation's reports), right and wrong. */
+/** Counts of decisions, of a report's observations or of an observation's reports. */
 interface Decisions {
   both: number;
   extra: number;

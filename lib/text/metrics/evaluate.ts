@@ -20,9 +20,9 @@ import { rougeL } from './rouge.ts';
 import { unigramCounts, unigramScores } from './unigrams.ts';
 
 export interface EvaluationOptions extends BootstrapOptions {
-  /** 'positive' unless told. */
+  /** Default: 'positive'. */
   readonly uncertainAs?: UncertainAs;
-  /** For the measures of words; `wordsOf` unless told. */
+  /** For the measures of words. Default: `wordsOf`. */
   readonly tokenize?: Tokenize;
 }
 
@@ -63,15 +63,16 @@ export interface Evaluation {
 }
 
 /**
- * The headers of a report (`FINDINGS:`) are not measured: they are right in every report. Throws
- * EVALUATION_EMPTY where there are no pairs.
+ * All measures of reports. Their headers (`FINDINGS:`) are left out, since every report has them. Throws
+ * EVALUATION_EMPTY without pairs.
  */
 export function evaluateReports(reports: readonly Pair[], options: EvaluationOptions): Evaluation {
   const pairs = reports.map(({ candidate, references: [first, ...others] }): Pair => ({
     candidate: withoutHeaders(candidate),
     references: [withoutHeaders(first), ...others.map(withoutHeaders)],
   }));
-  if (pairs.length === 0) throw invalidArgument('EVALUATION_EMPTY', 'pairs', 'there are none');
+  if (pairs.length === 0)
+    throw invalidArgument('EVALUATION_EMPTY', 'pairs', 'expected at least one');
   const { uncertainAs = 'positive', tokenize = wordsOf } = options;
   const statesOf = labelsOnce();
   const states = pairs.map(({ candidate, references }) => ({
@@ -97,7 +98,7 @@ function withoutHeaders(report: string): string {
   return [findings, impression].filter((section) => section !== '').join('\n\n');
 }
 
-/** Reports repeat themselves, and baselines say one thing only. */
+/** Reports repeat, and the constant baseline is one report: each text is labeled once. */
 function labelsOnce(): (text: string) => States {
   const known = new Map<string, States>();
   return (text) => {

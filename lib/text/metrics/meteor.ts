@@ -1,6 +1,6 @@
 /**
  * METEOR (Banerjee and Lavie 2005) as NLTK 3.8 computes it: words are matched as they are, then by
- * stem, then by synonyms of the stem; what is matched in few runs counts more.
+ * stem, then by synonyms of the stem; matches in fewer runs score higher.
  */
 import { stemmer } from 'stemmer';
 import type { TokenPair } from './pairs.ts';
@@ -11,7 +11,7 @@ const beta = 3;
 const gamma = 0.5;
 const wordNet = new WordNet();
 
-/** 0 to 1; against the reference that it fits best. */
+/** 0 to 1, for the reference that fits best. */
 export function meteor({ candidate, references }: TokenPair): number {
   return Math.max(...references.map((reference) => score(candidate, reference)));
 }

@@ -1,4 +1,4 @@
-/** A text that was written, and what it is measured against. */
+/** A generated text and its references. */
 export interface Pair {
   readonly candidate: string;
   /** At least one. */
@@ -14,14 +14,13 @@ export interface TokenPair {
 export type Tokenize = (text: string) => readonly string[];
 
 /**
- * What the measures of words count as one: words, numbers ("3.2", "3-4" being two) and full stops, in
- * lower case; other punctuation is left out, as the field does it (R2Gen's clean_report, Chen et al.
- * 2020).
+ * The tokens of the measures of words: words, numbers ("3.2"; "3-4" is two) and full stops, in lower
+ * case; other punctuation is left out, as is usual (clean_report of R2Gen, Chen et al. 2020).
  */
 export const wordsOf: Tokenize = (text) =>
   text.toLowerCase().match(/\p{N}+(?:\.\p{N}+)*|[\p{L}\p{N}_]+(?:['’][\p{L}]+)*|\./gu) ?? [];
 
-/** For texts that were tokenized before: at white space. */
+/** Splits texts that are tokenized already, at white space. */
 export const splitAtSpaces: Tokenize = (text) => text.split(/\s+/).filter((token) => token !== '');
 
 export function tokenizePairs(pairs: readonly Pair[], tokenize: Tokenize): readonly TokenPair[] {

@@ -1,4 +1,4 @@
-/** Uniform numbers in [0, 1) that the seed alone decides (mulberry32). */
+/** Uniform numbers in [0, 1) that depend on the seed only (mulberry32). */
 export function randomFrom(seed: number): () => number {
   let state = seed >>> 0;
   return () => {

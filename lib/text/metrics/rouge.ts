@@ -1,9 +1,9 @@
-/** ROUGE-L as pycocoevalcap computes it (Lin 2004), recall weighing more than precision. */
+/** ROUGE-L as pycocoevalcap computes it (Lin 2004), with more weight on recall than on precision. */
 import type { TokenPair } from './pairs.ts';
 
 const beta = 1.2;
 
-/** The best precision and the best recall among the references make the score. */
+/** Combines the best precision and the best recall among the references. */
 export function rougeL({ candidate, references }: TokenPair): number {
   const common = references.map((reference) => longestCommonSubsequence(candidate, reference));
   const precision = Math.max(...common.map((length) => share(length, candidate.length)));

@@ -1,6 +1,6 @@
 /**
  * The words of free generation, pooled over all reports. It is not the accuracy of single tokens under
- * teacher forcing, which papers print under the same name; that one is counted in the trainer's graph.
+ * teacher forcing, which papers print under the same name; the training graph counts that one.
  */
 import { countNgrams, sum, type TokenPair } from './pairs.ts';
 
@@ -11,7 +11,7 @@ export interface UnigramCounts {
   readonly common: number;
 }
 
-/** Order plays no part; against the first reference. */
+/** Counts without regard to order, against the first reference. */
 export function unigramCounts({ candidate, references }: TokenPair): UnigramCounts {
   const wanted = countNgrams(references[0], 1);
   const common = sum(
@@ -22,7 +22,7 @@ export function unigramCounts({ candidate, references }: TokenPair): UnigramCoun
   return { written: candidate.length, wanted: references[0].length, common };
 }
 
-/** Precision, recall and F1 of all texts' words pooled; 0 where there is nothing to count. */
+/** Precision, recall and F1 of all texts' words pooled; 0 if there is nothing to count. */
 export function unigramScores(
   pairs: readonly UnigramCounts[],
 ): readonly [precision: number, recall: number, f1: number] {

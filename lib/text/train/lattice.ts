@@ -10,7 +10,7 @@ interface Edge {
   readonly score: number;
 }
 
-/** The pieces that begin at each character, `without` the one given. */
+/** The pieces that begin at each character, except the piece `without`. */
 function edgesOf(letters: readonly string[], scores: Scores, without?: string): readonly Edge[] {
   const edges: Edge[] = [];
   for (let start = 0; start < letters.length; start++) {
@@ -52,7 +52,7 @@ export function bestPath(
   const path: string[] = [];
   for (let at = letters.length; at > 0;) {
     const edge = best[at]?.edge;
-    if (!edge) throw new Error('a character of the word is no piece');
+    if (!edge) throw new Error('a character of the word is not a piece');
     path.push(edge.piece);
     at = edge.start;
   }
@@ -72,7 +72,7 @@ export function expectedCounts(
     const after = new Float64Array(letters.length + 1).fill(-Infinity);
     before[0] = 0;
     after[letters.length] = 0;
-    // Edges come sorted by their start, so that all that lead to it were seen before.
+    // Edges are sorted by their start, so all edges that end there have been added before.
     for (const { start, end, score } of edges) {
       before[end] = addLogs(before[end] as number, (before[start] as number) + score);
     }

@@ -1,7 +1,7 @@
 /**
  * Trains a Unigram vocabulary (Kudo 2018, arXiv:1804.10959) as sentencepiece does: start from every
- * frequent part of a word, fit the pieces' probabilities by expectation maximisation, take away the
- * pieces that the corpus misses least, and again.
+ * frequent part of a word, fit the pieces' probabilities by expectation maximization, remove the
+ * pieces whose loss costs least, and repeat.
  */
 import { type TokenizerJson, unigramJson } from '../tokenizer-json.ts';
 import { bestPath, expectedCounts, type Scores } from './lattice.ts';
@@ -10,18 +10,18 @@ import { charactersOf, countWords, order, requireSize } from './words.ts';
 const specials = ['<pad>', '</s>', '<unk>'];
 const wordStart = '▁';
 const longestPiece = 16;
-/** Seed pieces for each piece that is wanted. */
+/** Seed pieces for each wanted piece. */
 const seedFactor = 10;
 const roundsBetweenCuts = 2;
-/** Of the pieces, what one cut leaves. */
+/** The share of the pieces that a cut keeps. */
 const keptShare = 0.75;
-/** Cuts go down to a little more than is wanted; then the most probable are taken. */
+/** Cuts end at a little more than the wanted size; then the most probable pieces are taken. */
 const lastCutFactor = 1.1;
 
 type Words = ReadonlyMap<string, number>;
 
 /**
- * A tokenizer.json of at most `size` pieces, `<pad>` being 0, `</s>` 1, `<unk>` 2; fewer where the
+ * A tokenizer.json of at most `size` pieces, `<pad>` being 0, `</s>` 1, `<unk>` 2; fewer if the
  * corpus has no more. The same corpus gives the same file.
  */
 export function trainUnigram(corpus: Iterable<string>, size: number): TokenizerJson {
@@ -79,7 +79,7 @@ function kindOf(letter: string): string {
 /** Below this many expected uses a piece is dropped; a letter counts as used this often. */
 const fewestUses = 0.5;
 
-/** One round of expectation maximisation, with the sparse prior of sentencepiece. */
+/** One round of expectation maximization, with the sparse prior of sentencepiece. */
 function fit(scores: Scores, words: Words, letters: ReadonlySet<string>): Scores {
   const expected = [...expectedCounts(scores, words)]
     .map(([piece, count]): [string, number] => [
@@ -91,7 +91,7 @@ function fit(scores: Scores, words: Words, letters: ReadonlySet<string>): Scores
   return new Map(expected.map(([piece, count]) => [piece, digamma(count) - total]));
 }
 
-/** The `most` pieces whose loss would make the corpus least probable; letters are never lost. */
+/** The `most` pieces whose loss would make the corpus least probable; letters are always kept. */
 function cut(scores: Scores, words: Words, most: number): Scores {
   const uses = new Map<string, number>();
   let total = 0;
@@ -107,16 +107,16 @@ function cut(scores: Scores, words: Words, most: number): Scores {
     if (letters.length === 1) return Number.POSITIVE_INFINITY;
     const count = uses.get(piece) ?? 0;
     if (count === 0) return Number.NEGATIVE_INFINITY;
-    const instead = bestPath(letters, scores, piece);
-    const logTotalThen = Math.log(total + count * (instead.length - 1));
-    const then = instead.reduce(
+    const replacement = bestPath(letters, scores, piece);
+    const logTotalThen = Math.log(total + count * (replacement.length - 1));
+    const then = replacement.reduce(
       (sum, part) => sum + Math.log((uses.get(part) ?? 0) + count) - logTotalThen,
       0,
     );
     return (count / total) * (Math.log(count) - logTotal - then);
   };
   const losses = Array.from(scores, ([piece, score]) => ({ piece, score, loss: loss(piece) }));
-  // Where neither is used, the difference is not a number.
+  // If neither is used, the difference is NaN.
   losses.sort((a, b) => (b.loss === a.loss ? order(a.piece, b.piece) : b.loss - a.loss));
   return new Map(losses.slice(0, most).map(({ piece, score }) => [piece, score]));
 }

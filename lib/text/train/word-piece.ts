@@ -1,6 +1,6 @@
 /**
  * Trains a WordPiece vocabulary as the tokenizers library does: every character, alone and as a
- * continuation, then the pair that occurs most often is made one, again and again.
+ * continuation, then repeatedly joins the most frequent pair.
  */
 import { type TokenizerJson, wordPieceJson } from '../tokenizer-json.ts';
 import { charactersOf, countWords, order, requireSize } from './words.ts';
@@ -9,7 +9,7 @@ const specials = ['[PAD]', '[UNK]', '[CLS]', '[SEP]', '[MASK]'];
 const prefix = '##';
 
 /**
- * A tokenizer.json of at most `size` tokens, lower case, `[PAD]` being 0; fewer where the corpus has
+ * A tokenizer.json of at most `size` tokens, lower case, `[PAD]` being 0; fewer if the corpus has
  * nothing left to join. The same corpus gives the same file.
  */
 export function trainWordPiece(corpus: Iterable<string>, size: number): TokenizerJson {
@@ -41,7 +41,7 @@ interface Candidate {
   readonly count: number;
 }
 
-/** Neighbouring symbols of all words, with their counts kept while pairs are joined. */
+/** Neighbouring symbols of all words, with counts that are updated while pairs are joined. */
 class Pairs {
   private readonly counts = new Map<string, number>();
   private readonly places = new Map<string, Set<Word>>();
@@ -62,7 +62,7 @@ class Pairs {
       if (best === undefined) return undefined;
       const count = this.counts.get(best.key) ?? 0;
       if (count === 0) continue;
-      // Counts change after a candidate was written down.
+      // Counts change after a candidate was pushed.
       if (count === best.count) return this.join(best.key);
       pushCandidate(this.heap, { key: best.key, count });
     }
@@ -113,7 +113,7 @@ function joinIn(symbols: readonly string[], left: string, right: string, joined:
   return result;
 }
 
-/** The more frequent first, ties by their text: the order of a binary heap. */
+/** The order of the heap: the more frequent first, ties by their text. */
 const before = (a: Candidate, b: Candidate) =>
   a.count === b.count ? order(a.key, b.key) < 0 : a.count > b.count;
 

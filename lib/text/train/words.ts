@@ -2,8 +2,8 @@ import { Tokenizer } from '@huggingface/tokenizers';
 import { invalidArgument } from '../../errors.ts';
 
 /**
- * How often each word of a corpus occurs, in the order of their first occurrence, normalised and split
- * as the tokenizer that is trained on them will.
+ * How often each word of a corpus occurs, in the order of their first occurrence, normalized and split
+ * as the trained tokenizer will do it.
  */
 export function countWords(
   corpus: Iterable<string>,
@@ -35,22 +35,22 @@ export function countWords(
   return counts;
 }
 
-/** Every character that a keyboard without accents writes: no text in it is unknown. */
-const keyboard: readonly string[] = Array.from({ length: 0x7e - 0x20 }, (_, at) =>
+/** Every visible character of ASCII, so that no ASCII text is unknown. */
+const ascii: readonly string[] = Array.from({ length: 0x7e - 0x20 }, (_, at) =>
   String.fromCodePoint(at + 0x21),
 );
 
-/** The corpus' characters after those of the keyboard, most frequent first. */
+/** The characters of ASCII, then those of the corpus, most frequent first. */
 export function charactersOf(words: ReadonlyMap<string, number>): readonly string[] {
   const counts = new Map<string, number>();
   for (const [word, count] of words) {
     for (const character of word) counts.set(character, (counts.get(character) ?? 0) + count);
   }
   const found = [...counts].toSorted(([a, m], [b, n]) => n - m || order(a, b));
-  return [...new Set([...keyboard, ...found.map(([character]) => character)])];
+  return [...new Set([...ascii, ...found.map(([character]) => character)])];
 }
 
-/** By UTF-16 code units: the same on every machine, whatever its locale. */
+/** By UTF-16 code units: the same in every locale. */
 export function order(a: string, b: string): number {
   if (a === b) return 0;
   return a < b ? -1 : 1;

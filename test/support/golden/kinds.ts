@@ -3,10 +3,10 @@ import { checkBert, checkT5 } from './language.ts';
 import { checkTextMetrics } from './text.ts';
 import { checkDenseNet, checkResNet, checkVit } from './vision.ts';
 
-/** A kind of golden file: how it is told from the others, and what checks it. */
+/** A kind of golden file: how it is recognized, and its check. */
 export interface Kind {
   readonly name: string;
-  readonly recognises: (golden: Readonly<Record<string, unknown>>) => boolean;
+  readonly recognizes: (golden: Readonly<Record<string, unknown>>) => boolean;
   readonly check: (golden: never) => Promise<Comparison[]>;
 }
 
@@ -18,20 +18,20 @@ const hasParameter =
 
 /** Add a kind, add a row. */
 const kinds: readonly Kind[] = [
-  { name: 'DenseNet', recognises: hasParameter('features.conv0.weight'), check: checkDenseNet },
-  { name: 'ResNet', recognises: hasParameter('layer1.0.conv1.weight'), check: checkResNet },
-  { name: 'ViT', recognises: hasParameter('embeddings.cls_token'), check: checkVit },
-  { name: 'BERT', recognises: hasParameter('embeddings.word_embeddings.weight'), check: checkBert },
-  { name: 'T5', recognises: hasParameter('shared.weight'), check: checkT5 },
+  { name: 'DenseNet', recognizes: hasParameter('features.conv0.weight'), check: checkDenseNet },
+  { name: 'ResNet', recognizes: hasParameter('layer1.0.conv1.weight'), check: checkResNet },
+  { name: 'ViT', recognizes: hasParameter('embeddings.cls_token'), check: checkVit },
+  { name: 'BERT', recognizes: hasParameter('embeddings.word_embeddings.weight'), check: checkBert },
+  { name: 'T5', recognizes: hasParameter('shared.weight'), check: checkT5 },
   {
     name: 'text measures',
-    recognises: ({ pairs }) => Array.isArray(pairs),
+    recognizes: ({ pairs }) => Array.isArray(pairs),
     check: checkTextMetrics,
   },
 ];
 
 export const kindOf = (golden: Readonly<Record<string, unknown>>): Kind | undefined =>
-  kinds.find(({ recognises }) => recognises(golden));
+  kinds.find(({ recognizes }) => recognizes(golden));
 
 export async function checkGolden(
   golden: Readonly<Record<string, unknown>>,

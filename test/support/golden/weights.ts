@@ -10,8 +10,8 @@ import type { Tensor } from '../../../lib/graph/types.ts';
 import type { Value } from '../../../lib/graph/value.ts';
 import type { ParameterSet } from '../../../lib/models/parameters.ts';
 import type { Architecture } from '../../../lib/checkpoints/architectures.ts';
-import { matchCheckpoint } from '../../../lib/checkpoints/match.ts';
-import { openCheckpoint } from '../../../lib/checkpoints/open.ts';
+import { matchForeignWeights } from '../../../lib/checkpoints/match.ts';
+import { openForeignWeights } from '../../../lib/checkpoints/open.ts';
 import { writeSafetensors } from '../../../lib/safetensors/safetensors.ts';
 import { graphOf, numbers, runGraph, tensor } from '../engine.ts';
 import { weightsIn } from '../models.ts';
@@ -55,8 +55,8 @@ export async function importGolden(
         return { name: parameter.name, dtype: 'float32', shape: parameter.shape, data };
       }),
     );
-    const checkpoint = await openCheckpoint(path);
-    const match = matchCheckpoint(root.specs, checkpoint, architecture);
+    const checkpoint = await openForeignWeights(path);
+    const match = matchForeignWeights(root.specs, checkpoint, architecture);
     const weights = new Map<string, Tensor>();
     for (const name of match.matched) weights.set(name, await match.read(name));
     await checkpoint.close();

@@ -1,6 +1,6 @@
 import type { ObservationRules } from '../rules.ts';
 
-/** What has no label of its own and yet keeps a report from being No Finding. */
+/** Abnormalities without a label of their own: a report that has one is not No Finding. */
 export const otherAbnormality: ObservationRules = {
   mentions: [
     /emphysema/,

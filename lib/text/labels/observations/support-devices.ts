@@ -26,6 +26,6 @@ export const supportDevices: ObservationRules = {
     /\bports?\b/,
     /\b(?:sternal|sternotomy|cerclage) wires?\b/,
   ],
-  // Septa full of water, and the lung's own edge.
+  // Kerley lines are thickened septa, the pleural line is the edge of the lung.
   unmentions: [/\b(?:kerley(?: [abc])?|pleural|septal) lines?\b/],
 };

@@ -1,19 +1,19 @@
 import { type DomainError, invalidArgument } from '../errors.ts';
 import type { Dtype, Tensor } from '../graph/types.ts';
 
-/** A tensor of a checkpoint, read when asked for. */
-export interface CheckpointTensor {
+/** A tensor of a published checkpoint, read on request. */
+export interface ForeignTensor {
   readonly dtype: Dtype;
   readonly shape: readonly number[];
   read(): Promise<Tensor>;
 }
 
-/** An open checkpoint, whatever its format: tensors by the names it gives them. */
-export interface Checkpoint {
+/** An open published checkpoint of any format: tensors by the names in the file. */
+export interface ForeignWeights {
   readonly path: string;
-  /** For people, e.g. `PyTorch zip`. */
+  /** Shown to users, e.g. `PyTorch zip`. */
   readonly format: string;
-  readonly tensors: ReadonlyMap<string, CheckpointTensor>;
+  readonly tensors: ReadonlyMap<string, ForeignTensor>;
   close(): Promise<void>;
 }
 
@@ -23,11 +23,11 @@ export const malformed = (path: string, message: string, cause?: unknown): Domai
 export const truncated = (path: string, message: string, cause?: unknown): DomainError =>
   invalidArgument('CHECKPOINT_TRUNCATED', path, message, { cause });
 
-/** It asks for what no weights need: to run something, or for memory without end. */
+/** The file requests something that weights never need: running code, or unbounded memory. */
 export const unsafe = (path: string, message: string): DomainError =>
   invalidArgument('CHECKPOINT_UNSAFE', path, message);
 
-/** float64, float16 and bfloat16 as float32; other dtypes are no weights. */
+/** float64, float16 and bfloat16 as float32; undefined for other dtypes, which are not weights. */
 export function toFloat32({ dtype, shape, data }: Tensor): Tensor<'float32'> | undefined {
   if (dtype === 'float32') return { dtype, shape, data: data as Float32Array };
   if (dtype === 'float64' || dtype === 'float16') {

@@ -1,24 +1,24 @@
 import sharp from 'sharp';
 import { checkPixels, ImageRefused } from './limits.ts';
 import type { ImageLimits } from './limits.ts';
-import type { DecodedImage, PictureFormat } from './decoded.ts';
+import type { DecodedImage, RasterFormat } from './decoded.ts';
 
-// No picture comes twice; libvips would keep the last ones, pixels and all.
+// No image is decoded twice, and libvips would keep the pixels of the last ones.
 sharp.cache(false);
 
 /**
- * Decodes JPEG, PNG or TIFF with libvips. Sixteen bits stay sixteen bits; eight are spread over
- * 0..65535 (times 257). Transparency is laid on black. Colour becomes grey by the luma of ITU-R
- * BT.601, so that a grey picture stored as colour keeps its values exactly; colour profiles are not
- * applied, for the same reason.
+ * Decodes JPEG, PNG or TIFF with libvips. 16-bit samples are kept; 8-bit samples are spread over 0..65535
+ * (times 257). Transparent pixels are blended with black. Colour becomes grey by the luma of ITU-R BT.601,
+ * so that a grey image stored as colour keeps its values exactly; colour profiles are not applied, for
+ * the same reason.
  */
-export async function decodePicture(
+export async function decodeRaster(
   bytes: Uint8Array,
-  format: PictureFormat,
+  format: RasterFormat,
   limits: ImageLimits,
 ): Promise<DecodedImage> {
   const source = sharp(bytes, {
-    limitInputPixels: false, // `checkPixels` says it better, and before anything is decoded
+    limitInputPixels: false, // `checkPixels` refuses with a better message, before decoding
     failOn: 'truncated',
     ignoreIcc: true,
     sequentialRead: true,
@@ -28,7 +28,7 @@ export async function decodePicture(
   if ((header.pages ?? 1) > 1) {
     throw new ImageRefused(
       'IMAGE_MULTI_PAGE',
-      `the ${format} file holds ${header.pages} pages; expected a single picture`,
+      `the ${format} file holds ${header.pages} pages; expected a single image`,
     );
   }
   if (header.depth !== 'uchar' && header.depth !== 'ushort') {

@@ -2,10 +2,10 @@ import test from 'ava';
 import sharp from 'sharp';
 import type { Sharp } from 'sharp';
 import { decodeImage } from '../lib/image/decode.ts';
-import { height, picture, width } from './fixtures/image/picture.ts';
+import { height, storedPixels, width } from './fixtures/image/pixels.ts';
 
-const shallow = Uint8Array.from(picture(8));
-const deep = Uint16Array.from(picture(16));
+const shallow = Uint8Array.from(storedPixels(8));
+const deep = Uint16Array.from(storedPixels(16));
 const spread = Uint16Array.from(shallow, (value) => value * 257);
 const raw = (pixels: Uint8Array | Uint16Array, channels: 1 | 2 | 3 | 4 = 1) =>
   sharp(pixels, { raw: { width, height, channels } });
@@ -139,7 +139,7 @@ test('JPEG, baseline and progressive, grey and colour, decodes as libvips decode
   }
 });
 
-test('A picture that says it lies on its side is turned upright', async (t) => {
+test('An image whose metadata state a rotation is turned upright', async (t) => {
   const jpeg = await raw(shallow).jpeg().withMetadata({ orientation: 6 }).toBuffer();
   t.like(await decodeImage(jpeg), { width: height, height: width });
 });
