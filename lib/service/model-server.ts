@@ -71,7 +71,7 @@ function createHolder<M extends Model>(
     store,
     channels: config.channels,
     part,
-    load: (release, background) => load(release, { ...backendOptions(config), background }),
+    load: (release, throttled) => load(release, { ...backendOptions(config), throttled }),
     instance: `${service}-${hostname()}-${randomUUID().slice(0, 8)}`,
     pollMs: config.storePollMs,
     lingerMs: config.lingerMs,

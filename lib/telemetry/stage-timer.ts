@@ -11,7 +11,7 @@ export interface Timing {
 }
 
 /** The stages of one request: each is a span of its trace, a duration in the metrics, and a timing. */
-export class Timeline {
+export class StageTimer {
   readonly #telemetry: Telemetry;
   readonly #variant: string;
   readonly #context: Context = context.active();
