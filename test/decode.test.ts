@@ -1,7 +1,13 @@
 import test, { type ExecutionContext } from 'ava';
 import { DomainError, type ErrorCode } from '../lib/errors.ts';
 import type { Tensor } from '../lib/graph/types.ts';
-import type { Generated, GenerateRequest, Generator } from '../lib/runtime/decode/generator.ts';
+import type {
+  Generated,
+  GenerateRequest,
+  Generator,
+  GeneratorQueue,
+} from '../lib/runtime/decode/generator.ts';
+import { RequestQueue } from '../lib/runtime/request-queue.ts';
 import {
   type DecodingInput,
   type DecodingOptions,
@@ -262,6 +268,70 @@ test('a request that expires while it waits takes no step and no encoder run', a
   await refused(t, expired, 'DEADLINE_EXCEEDED', /in time/);
   t.is((await long).ids.length, 120);
   t.deepEqual(generator.load, { rows: 0, steps: 120, prefills: 1 });
+});
+
+/** Starts requests and notes the order in which they end. */
+function endingOrder(generator: Generator) {
+  const order: string[] = [];
+  const running: Promise<unknown>[] = [];
+  const begin = (
+    name: string,
+    options: DecodingInput,
+    hooks: Parameters<typeof generator.generate>[2] = {},
+  ): void => {
+    const generated = generator.generate(requestOf(1), decoding(options), hooks);
+    running.push(generated.then(() => order.push(name)));
+  };
+  const ended = async (): Promise<readonly string[]> => {
+    await Promise.all(running);
+    return order;
+  };
+  return { begin, ended };
+}
+
+test('an interactive beam search overtakes the bulk ones that wait', async (t) => {
+  const generator = await smallGenerator(t, model, { eos: -1, maxRows: 8 });
+  const { begin, ended } = endingOrder(generator);
+  const options = { strategy: 'beam', beams: 4, maxTokens: 6 } as const;
+  const full = Promise.withResolvers<void>();
+  for (let index = 0; index < 24; index++) {
+    const onStep = (step: number): void => {
+      if (index === 1 && step === 1) full.resolve();
+    };
+    begin('bulk', options, { priority: 'bulk', onStep });
+  }
+  await full.promise;
+  t.is(generator.load.rows, 8);
+  begin('interactive', options, { priority: 'interactive' });
+  const place = (await ended()).indexOf('interactive');
+  t.true(place <= 2, `it ended as number ${place + 1}, behind more than the two that were running`);
+});
+
+test('a wide request among narrow ones takes its turn', async (t) => {
+  const generator = await smallGenerator(t, model, { eos: -1, maxRows: 4 });
+  const { begin, ended } = endingOrder(generator);
+  const narrow = (index: number): void => begin('narrow', { maxTokens: 3 + (index % 4) });
+  for (let index = 0; index < 4; index++) narrow(index);
+  begin('wide', { strategy: 'beam', beams: 4, maxTokens: 4 });
+  for (let index = 0; index < 30; index++) narrow(index);
+  const place = (await ended()).indexOf('wide');
+  t.true(place <= 4 + 7, `it ended as number ${place + 1}`);
+});
+
+test('generators with one queue take their own requests from it', async (t) => {
+  const queue: GeneratorQueue = new RequestQueue();
+  const [one, two] = await Promise.all([
+    smallGenerator(t, model, { eos: -1, maxRows: 1, queue }),
+    smallGenerator(t, model, { eos: -1, maxRows: 1, queue }),
+  ]);
+  const generate = (generator: Generator) =>
+    generator.generate(requestOf(1), decoding({ maxTokens: 5 }));
+  const running = [generate(one), generate(one), generate(two)];
+  t.is(queue.depth, 3);
+  await Promise.all(running);
+  t.is(queue.depth, 0);
+  t.is(one.load.prefills, 2);
+  t.is(two.load.prefills, 1);
 });
 
 test('what does not fit names the field', async (t) => {
