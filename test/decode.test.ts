@@ -22,7 +22,7 @@ import type { Worker } from 'node:worker_threads';
 const model = await goldenModel();
 const { dModel } = model.config;
 
-/** A request with a memory of its own; the text's length says how much of it is seen. */
+/** A request with a memory of its own; the text's length says how much of it is not masked. */
 function requestOf(seed: number): GenerateRequest & { readonly visible: number } {
   const random = uniform(seed);
   const data = Float32Array.from({ length: model.memoryTokens * dModel }, random);
@@ -334,7 +334,7 @@ test('generators with one queue take their own requests from it', async (t) => {
   t.is(two.load.prefills, 1);
 });
 
-test('what does not fit names the field', async (t) => {
+test('a request that does not fit is refused by its field', async (t) => {
   const generator = await smallGenerator(t, model, { maxRows: 2 });
   const { tokens, textIds } = requestOf(1);
   const generate = (
@@ -371,7 +371,7 @@ test('sampling depends on its seed alone', async (t) => {
   t.is(await sample({ temperature: 1e-4 }), greedy.ids.join());
 });
 
-test('lengths and repetitions are kept within what is asked for', async (t) => {
+test('lengths and repetitions stay within the options', async (t) => {
   const generator = await smallGenerator(t, model, { eos });
   const ended = await generator.generate(requestOf(0), decoding({ maxTokens: 100 }));
   t.is(ended.finishReason, 'eos');
@@ -410,7 +410,7 @@ test('a callback that throws ends its own request alone', async (t) => {
   t.is(fine?.status === 'fulfilled' && fine.value.ids.length, 12);
 });
 
-test('a disposed generator ends what it began and refuses the rest', async (t) => {
+test('a disposed generator finishes what it began and refuses the rest', async (t) => {
   const generator: Generator = await smallGenerator(t, model, { eos: -1 });
   const running = generator.generate(requestOf(1), decoding({ maxTokens: 12 }));
   await generator.dispose();
@@ -418,7 +418,7 @@ test('a disposed generator ends what it began and refuses the rest', async (t) =
   await refused(t, generator.generate(requestOf(1), decoding({})), 'UNAVAILABLE', /was disposed/);
 });
 
-test('options of decoding name the field that is wrong', (t) => {
+test('an invalid decoding option is refused by its field', (t) => {
   t.like(decoding({}), { strategy: 'greedy', beams: 4, maxTokens: 256, topP: 1 });
   const cases: readonly (readonly [unknown, RegExp])[] = [
     [{ strategy: 'fast' }, /^decoding\.strategy: /],
@@ -430,7 +430,7 @@ test('options of decoding name the field that is wrong', (t) => {
     [{ earlyStopping: 'maybe' }, /^decoding\.earlyStopping: /],
     [{ maxTokens: 0 }, /^decoding\.maxTokens: /],
     [{ minTokens: 9, maxTokens: 8 }, /^decoding\.minTokens: got 9, expected at most maxTokens 8/],
-    [{ beam: 4 }, /^decoding\.beam: is not an option; there are strategy, beams/],
+    [{ beam: 4 }, /^decoding\.beam: is not an option; expected strategy, beams/],
     ['greedy', /^decoding: /],
   ];
   for (const [value, message] of cases) {
