@@ -19,7 +19,7 @@ const settings = {
   collector: optional('OTEL_EXPORTER_OTLP_ENDPOINT', 'collector'),
 };
 
-test('what is not given has its default, typed', (t) => {
+test('an unset variable has its default, typed', (t) => {
   t.deepEqual(readConfig(settings, { RADSCRIBE_HOST: '' }), {
     host: '127.0.0.1',
     port: 50051,
@@ -30,7 +30,7 @@ test('what is not given has its default, typed', (t) => {
   });
 });
 
-test('what is given is read; standard names have no prefix of ours', (t) => {
+test('a set variable is parsed; OTEL names have no RADSCRIBE prefix', (t) => {
   const environment = {
     RADSCRIBE_PORT: ' 0 ',
     RADSCRIBE_CHANNELS: 'stable, canary,',
@@ -48,12 +48,8 @@ test('what is given is read; standard names have no prefix of ours', (t) => {
 });
 
 for (const [name, value, expected] of [
-  [
-    'RADSCRIBE_PORT',
-    '70000',
-    'RADSCRIBE_PORT: is "70000"; expected a whole number from 0 to 65535',
-  ],
-  ['RADSCRIBE_PORT', '1.5', 'RADSCRIBE_PORT: is "1.5"; expected a whole number from 0 to 65535'],
+  ['RADSCRIBE_PORT', '70000', 'RADSCRIBE_PORT: is "70000"; expected an integer from 0 to 65535'],
+  ['RADSCRIBE_PORT', '1.5', 'RADSCRIBE_PORT: is "1.5"; expected an integer from 0 to 65535'],
   ['RADSCRIBE_RATIO', '2', 'RADSCRIBE_RATIO: is "2"; expected a number from 0 to 1'],
   ['RADSCRIBE_LEVEL', 'loud', 'RADSCRIBE_LEVEL: is "loud"; expected one of info, warn'],
 ] as const) {
@@ -62,7 +58,7 @@ for (const [name, value, expected] of [
   });
 }
 
-test('the help is a table of all settings', (t) => {
+test('--help is a table of all settings', (t) => {
   const help = settingsHelp('A service.', settings);
   t.regex(help, /^A service\.\n/);
   t.regex(help, /\n {2}RADSCRIBE_PORT +50051 +port\n/);

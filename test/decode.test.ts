@@ -1,7 +1,13 @@
 import test, { type ExecutionContext } from 'ava';
 import { DomainError, type ErrorCode } from '../lib/errors.ts';
 import type { Tensor } from '../lib/graph/types.ts';
-import type { Generated, GenerateRequest, Generator } from '../lib/runtime/decode/generator.ts';
+import type {
+  Generated,
+  GenerateRequest,
+  Generator,
+  GeneratorQueue,
+} from '../lib/runtime/decode/generator.ts';
+import { RequestQueue } from '../lib/runtime/request-queue.ts';
 import {
   type DecodingInput,
   type DecodingOptions,
@@ -16,7 +22,7 @@ import type { Worker } from 'node:worker_threads';
 const model = await goldenModel();
 const { dModel } = model.config;
 
-/** A request with a memory of its own; the text's length says how much of it is seen. */
+/** A request with a memory of its own; the text's length says how much of it is not masked. */
 function requestOf(seed: number): GenerateRequest & { readonly visible: number } {
   const random = uniform(seed);
   const data = Float32Array.from({ length: model.memoryTokens * dModel }, random);
@@ -261,18 +267,74 @@ test('a request that expires while it waits takes no step and no encoder run', a
   });
   await refused(t, expired, 'DEADLINE_EXCEEDED', /in time/);
   t.is((await long).ids.length, 120);
-  t.deepEqual(generator.load, { waiting: 0, rows: 0, steps: 120, prefills: 1 });
+  t.deepEqual(generator.load, { rows: 0, steps: 120, prefills: 1 });
 });
 
-test('a full line refuses at once, and the others are served', async (t) => {
-  const generator = await smallGenerator(t, model, { eos: -1, maxRows: 2, queueLimit: 1 });
-  const options = decoding({ maxTokens: 8 });
-  const served = [1, 2, 3].map((seed) => generator.generate(requestOf(seed), options));
-  await refused(t, generator.generate(requestOf(4), options), 'RESOURCE_EXHAUSTED', /1 requests/);
-  for (const { ids } of await Promise.all(served)) t.is(ids.length, 8);
+/** Starts requests and notes the order in which they end. */
+function endingOrder(generator: Generator) {
+  const order: string[] = [];
+  const running: Promise<unknown>[] = [];
+  const begin = (
+    name: string,
+    options: DecodingInput,
+    hooks: Parameters<typeof generator.generate>[2] = {},
+  ): void => {
+    const generated = generator.generate(requestOf(1), decoding(options), hooks);
+    running.push(generated.then(() => order.push(name)));
+  };
+  const ended = async (): Promise<readonly string[]> => {
+    await Promise.all(running);
+    return order;
+  };
+  return { begin, ended };
+}
+
+test('an interactive beam search overtakes the bulk ones that wait', async (t) => {
+  const generator = await smallGenerator(t, model, { eos: -1, maxRows: 8 });
+  const { begin, ended } = endingOrder(generator);
+  const options = { strategy: 'beam', beams: 4, maxTokens: 6 } as const;
+  const full = Promise.withResolvers<void>();
+  for (let index = 0; index < 24; index++) {
+    const onStep = (step: number): void => {
+      if (index === 1 && step === 1) full.resolve();
+    };
+    begin('bulk', options, { priority: 'bulk', onStep });
+  }
+  await full.promise;
+  t.is(generator.load.rows, 8);
+  begin('interactive', options, { priority: 'interactive' });
+  const place = (await ended()).indexOf('interactive');
+  t.true(place <= 2, `it ended as number ${place + 1}, behind more than the two that were running`);
 });
 
-test('what does not fit names the field', async (t) => {
+test('a wide request among narrow ones takes its turn', async (t) => {
+  const generator = await smallGenerator(t, model, { eos: -1, maxRows: 4 });
+  const { begin, ended } = endingOrder(generator);
+  const narrow = (index: number): void => begin('narrow', { maxTokens: 3 + (index % 4) });
+  for (let index = 0; index < 4; index++) narrow(index);
+  begin('wide', { strategy: 'beam', beams: 4, maxTokens: 4 });
+  for (let index = 0; index < 30; index++) narrow(index);
+  const place = (await ended()).indexOf('wide');
+  t.true(place <= 4 + 7, `it ended as number ${place + 1}`);
+});
+
+test('generators with one queue take their own requests from it', async (t) => {
+  const queue: GeneratorQueue = new RequestQueue();
+  const [one, two] = await Promise.all([
+    smallGenerator(t, model, { eos: -1, maxRows: 1, queue }),
+    smallGenerator(t, model, { eos: -1, maxRows: 1, queue }),
+  ]);
+  const generate = (generator: Generator) =>
+    generator.generate(requestOf(1), decoding({ maxTokens: 5 }));
+  const running = [generate(one), generate(one), generate(two)];
+  t.is(queue.depth, 3);
+  await Promise.all(running);
+  t.is(queue.depth, 0);
+  t.is(one.load.prefills, 2);
+  t.is(two.load.prefills, 1);
+});
+
+test('a request that does not fit is refused by its field', async (t) => {
   const generator = await smallGenerator(t, model, { maxRows: 2 });
   const { tokens, textIds } = requestOf(1);
   const generate = (
@@ -280,7 +342,12 @@ test('what does not fit names the field', async (t) => {
     options: DecodingInput = {},
   ): Promise<unknown> => generator.generate({ tokens, textIds, ...request }, decoding(options));
   const beams = { strategy: 'beam', beams: 3 } as const;
-  await refused(t, generate({}, beams), 'INVALID_ARGUMENT', /^decoding\.beams: got 3, at most 2/);
+  await refused(
+    t,
+    generate({}, beams),
+    'INVALID_ARGUMENT',
+    /^decoding\.beams: got 3, expected at most 2/,
+  );
   const long = { textIds: Array.from({ length: 99 }, () => 5) };
   await refused(t, generate(long), 'INVALID_ARGUMENT', /^textIds: got 99 tokens/);
   const flat = { tokens: { ...tokens, shape: [tokens.data.length] } };
@@ -304,7 +371,7 @@ test('sampling depends on its seed alone', async (t) => {
   t.is(await sample({ temperature: 1e-4 }), greedy.ids.join());
 });
 
-test('lengths and repetitions are kept within what is asked for', async (t) => {
+test('lengths and repetitions stay within the options', async (t) => {
   const generator = await smallGenerator(t, model, { eos });
   const ended = await generator.generate(requestOf(0), decoding({ maxTokens: 100 }));
   t.is(ended.finishReason, 'eos');
@@ -343,7 +410,7 @@ test('a callback that throws ends its own request alone', async (t) => {
   t.is(fine?.status === 'fulfilled' && fine.value.ids.length, 12);
 });
 
-test('a disposed generator ends what it began and refuses the rest', async (t) => {
+test('a disposed generator finishes what it began and refuses the rest', async (t) => {
   const generator: Generator = await smallGenerator(t, model, { eos: -1 });
   const running = generator.generate(requestOf(1), decoding({ maxTokens: 12 }));
   await generator.dispose();
@@ -351,7 +418,7 @@ test('a disposed generator ends what it began and refuses the rest', async (t) =
   await refused(t, generator.generate(requestOf(1), decoding({})), 'UNAVAILABLE', /was disposed/);
 });
 
-test('options of decoding name the field that is wrong', (t) => {
+test('an invalid decoding option is refused by its field', (t) => {
   t.like(decoding({}), { strategy: 'greedy', beams: 4, maxTokens: 256, topP: 1 });
   const cases: readonly (readonly [unknown, RegExp])[] = [
     [{ strategy: 'fast' }, /^decoding\.strategy: /],
@@ -363,7 +430,7 @@ test('options of decoding name the field that is wrong', (t) => {
     [{ earlyStopping: 'maybe' }, /^decoding\.earlyStopping: /],
     [{ maxTokens: 0 }, /^decoding\.maxTokens: /],
     [{ minTokens: 9, maxTokens: 8 }, /^decoding\.minTokens: got 9, expected at most maxTokens 8/],
-    [{ beam: 4 }, /^decoding\.beam: is not an option; there are strategy, beams/],
+    [{ beam: 4 }, /^decoding\.beam: is not an option; expected strategy, beams/],
     ['greedy', /^decoding: /],
   ];
   for (const [value, message] of cases) {

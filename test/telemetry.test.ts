@@ -6,7 +6,7 @@ import { serveMetrics } from '../lib/service/metrics-page.ts';
 import { createLogger } from '../lib/telemetry/logger.ts';
 import { createMetrics, metricTable, readGauge } from '../lib/telemetry/metrics.ts';
 import { type Telemetry, createTelemetry } from '../lib/telemetry/telemetry.ts';
-import { Timeline } from '../lib/telemetry/timeline.ts';
+import { StageTimer } from '../lib/telemetry/stage-timer.ts';
 import { extractContext, inBatchSpan } from '../lib/telemetry/tracing.ts';
 
 const traced = () => {
@@ -123,13 +123,13 @@ test('the stages of a request are timed, counted and spans of its trace; a faile
   const { telemetry, spans } = traced();
   const request = telemetry.tracer.startSpan('request');
   await context.with(trace.setSpan(context.active(), request), async () => {
-    const timeline = new Timeline(telemetry, 'vit');
-    t.is(await timeline.measure('decode', async () => 5), 5);
-    timeline.add('queue', performance.now() - 10, performance.now());
+    const timer = new StageTimer(telemetry, 'vit');
+    t.is(await timer.measure('decode', async () => 5), 5);
+    timer.add('queue', performance.now() - 10, performance.now());
     const failure = new DomainError('INVALID_ARGUMENT', 'IMAGE_CORRUPT', 'a name');
-    await t.throwsAsync(() => timeline.measure('preprocess', () => Promise.reject(failure)));
+    await t.throwsAsync(() => timer.measure('preprocess', () => Promise.reject(failure)));
     t.deepEqual(
-      timeline.timings.map(({ stage }) => stage),
+      timer.timings.map(({ stage }) => stage),
       ['decode', 'queue', 'preprocess'],
     );
   });

@@ -4,14 +4,26 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import test from 'ava';
 import sharp from 'sharp';
 import { DomainError } from '../lib/errors.ts';
+import { imagenet } from '../lib/image/preprocessing.ts';
 import { visionService } from '../lib/rpc/services.ts';
 import { tensorOf } from '../lib/rpc/tensors.ts';
+import { readConfig } from '../lib/service/settings.ts';
+import { StageTimer } from '../lib/telemetry/stage-timer.ts';
 import { settings } from '../services/vision/config.ts';
+import { Embedder, type EmbedItem } from '../services/vision/embedder.ts';
+import type { VisionModel } from '../services/vision/model.ts';
 import { start } from '../services/vision/server.ts';
-import { connect, metricOf, openTestStore, startService, until } from './support/services.ts';
+import {
+  connect,
+  metricOf,
+  openTestStore,
+  startService,
+  testTelemetry,
+  until,
+} from './support/services.ts';
 
-/** Grey noise, other for another seed. */
-function picture(seed = 1, side = 200): Promise<Buffer> {
+/** A PNG of grey noise; another seed gives other noise. */
+function noise(seed = 1, side = 200): Promise<Buffer> {
   const pixels = Buffer.alloc(side * side);
   for (let i = 0; i < pixels.length; i++) pixels[i] = (i * 31 * seed + ((i * i) >> 5)) & 255;
   return sharp(pixels, { raw: { width: side, height: side, channels: 1 } })
@@ -29,9 +41,9 @@ async function serve(t: Parameters<typeof openTestStore>[0], env: Record<string,
   return { store, folder, publish, release, service, client };
 }
 
-test('a picture is embedded, and what was done is counted, timed and traced', async (t) => {
+test('an image is embedded, and each stage is counted, timed and traced', async (t) => {
   const { release, service, client } = await serve(t);
-  const answer = await client.embed({ release, image: await picture() });
+  const answer = await client.embed({ release, image: await noise() });
   t.is(answer.release, release);
   t.like(answer.image, { format: 'png', width: 200, height: 200, bitsStored: 8 });
   t.notThrows(() => tensorOf(answer.tokens, 'tokens', [16, 96]));
@@ -55,21 +67,21 @@ test('a picture is embedded, and what was done is counted, timed and traced', as
   t.is(batch?.links[0]?.context.spanId, root?.spanContext().spanId);
 });
 
-test('pictures that come together share runs, and are embedded as if alone', async (t) => {
+test('images that come together share runs, and are embedded as if alone', async (t) => {
   const { release, service, client } = await serve(t, { RADSCRIBE_DECODE_CONCURRENCY: '8' });
-  const pictures = await Promise.all([1, 2, 3, 4, 5, 6].map((seed) => picture(seed)));
+  const images = await Promise.all([1, 2, 3, 4, 5, 6].map((seed) => noise(seed)));
   const alone = [];
-  for (const image of pictures) alone.push(await client.embed({ release, image }));
+  for (const image of images) alone.push(await client.embed({ release, image }));
   const runs = () => metricOf(service.telemetry, 'radscribe_batch_size_count');
-  // Nothing waits for company while the model is idle: they meet once it is behind.
+  // An idle model runs an image at once: they share runs once it is behind.
   let together: Awaited<ReturnType<typeof client.embed>>[] = [];
   let made = Number.POSITIVE_INFINITY;
-  for (let round = 0; round < 50 && made >= pictures.length; round++) {
+  for (let round = 0; round < 50 && made >= images.length; round++) {
     const before = await runs();
-    together = await Promise.all(pictures.map((image) => client.embed({ release, image })));
+    together = await Promise.all(images.map((image) => client.embed({ release, image })));
     made = (await runs()) - before;
   }
-  t.true(made < pictures.length, `${made} runs`);
+  t.true(made < images.length, `${made} runs`);
   for (const [index, { pooled }] of together.entries()) {
     const one = tensorOf(alone[index]!.pooled, 'pooled', [96]).data;
     const other = tensorOf(pooled, 'pooled', [96]).data;
@@ -77,9 +89,9 @@ test('pictures that come together share runs, and are embedded as if alone', asy
   }
 });
 
-test('what is no picture is refused by field, and the service goes on', async (t) => {
+test('bytes that are no image are refused by field, and the service goes on', async (t) => {
   const { release, client } = await serve(t);
-  const whole = await picture();
+  const whole = await noise();
   const bad = [Buffer.alloc(0), Buffer.from('1234'), whole.subarray(0, 500)];
   for (const image of bad) {
     const error = await t.throwsAsync(() => client.embed({ release, image }), {
@@ -92,7 +104,7 @@ test('what is no picture is refused by field, and the service goes on', async (t
 
 test('a release that is not held is refused, whatever its name', async (t) => {
   const { client } = await serve(t);
-  const image = await picture();
+  const image = await noise();
   for (const release of ['', 'rs-000000000000000000000000', '../../etc', 'x'.repeat(10_000)]) {
     const error = await t.throwsAsync(() => client.embed({ release, image }), {
       instanceOf: DomainError,
@@ -102,9 +114,9 @@ test('a release that is not held is refused, whatever its name', async (t) => {
   }
 });
 
-test('a full queue refuses at once with a time to come again, and stays healthy', async (t) => {
+test('a full queue refuses at once with a retry delay, and stays healthy', async (t) => {
   const { release, service, client } = await serve(t, { RADSCRIBE_QUEUE_LIMIT: '2' });
-  const image = await picture(1, 1500);
+  const image = await noise(1, 1500);
   const calls = await Promise.allSettled(
     Array.from({ length: 12 }, () => client.embed({ release, image })),
   );
@@ -123,9 +135,92 @@ test('a full queue refuses at once with a time to come again, and stays healthy'
   t.is(await metricOf(service.telemetry, 'radscribe_queue_bytes'), 0);
 });
 
+/** An embedder over a model whose runs end when the test says so, one image at a time. */
+function gatedEmbedder(env: Readonly<Record<string, string>>) {
+  const { telemetry } = testTelemetry('vision');
+  const config = readConfig(settings, { RADSCRIBE_MAX_BATCH: '1', ...env });
+  const embedder = new Embedder(config, telemetry);
+  const gates: (() => void)[] = [];
+  const embedding = { tokens: new Float32Array(1), tokensShape: [1], pooled: new Float32Array(1) };
+  const model = {
+    manifest: {
+      id: 'rs-1',
+      variant: 'vit',
+      preprocessing: {
+        height: 8,
+        width: 8,
+        resize: 'stretch',
+        pad: 0,
+        kernel: 'linear',
+        ...imagenet,
+      },
+    },
+    embed: async () => {
+      await new Promise<void>((resolve) => gates.push(resolve));
+      return [embedding];
+    },
+  } as unknown as VisionModel;
+  const order: string[] = [];
+  const embed = async (
+    name: string,
+    bytes: Uint8Array,
+    priority: EmbedItem['priority'],
+    signal = new AbortController().signal,
+  ): Promise<void> => {
+    const item = { model, bytes, priority, signal, deadline: undefined };
+    await embedder.embed(item, new StageTimer(telemetry, 'vit'));
+    order.push(name);
+  };
+  /** Ends runs as they begin, until all of these are done. */
+  const finish = async (running: readonly Promise<unknown>[]): Promise<void> => {
+    let done = false;
+    const all = Promise.all(running).then(() => (done = true));
+    await until(() => {
+      gates.shift()?.();
+      return done;
+    });
+    await all;
+  };
+  const metric = (name: string) => metricOf(telemetry, name);
+  return { embedder, embed, order, gates, finish, metric };
+}
+
+test('an interactive image overtakes the bulk ones that wait to be decoded', async (t) => {
+  const { embed, order, finish, metric } = gatedEmbedder({ RADSCRIBE_DECODE_CONCURRENCY: '1' });
+  const image = await noise();
+  const bulk = Array.from({ length: 6 }, () => embed('bulk', image, 'bulk'));
+  t.is(await metric('radscribe_queue_depth'), 5, 'one is being decoded');
+  t.is(await metric('radscribe_in_flight'), 1);
+  t.is(await metric('radscribe_queue_bytes'), 6 * image.byteLength);
+  await finish([...bulk, embed('interactive', image, 'interactive')]);
+  t.true(order.indexOf('interactive') <= 2, order.join());
+  t.is(await metric('radscribe_queue_bytes'), 0);
+});
+
+test('an interactive image overtakes the bulk ones that are decoded and wait for the model', async (t) => {
+  const { embed, order, finish, metric } = gatedEmbedder({ RADSCRIBE_DECODE_CONCURRENCY: '8' });
+  const image = await noise();
+  const bulk = Array.from({ length: 6 }, () => embed('bulk', image, 'bulk'));
+  await until(async () => (await metric('radscribe_queue_depth')) === 5);
+  const interactive = embed('interactive', image, 'interactive');
+  await until(async () => (await metric('radscribe_queue_depth')) === 6);
+  await finish([...bulk, interactive]);
+  t.is(order.indexOf('interactive'), 1, order.join());
+});
+
+test('a caller who leaves while an image is decoded costs no run of the model', async (t) => {
+  const { embedder, embed, gates } = gatedEmbedder({});
+  const controller = new AbortController();
+  const left = embed('left', await noise(), 'interactive', controller.signal);
+  controller.abort();
+  t.like(await t.throwsAsync(left), { code: 'CANCELLED' });
+  await embedder.close();
+  t.is(gates.length, 0);
+});
+
 test('what has expired or was cancelled is not embedded', async (t) => {
   const { release, service, client } = await serve(t);
-  const image = await picture();
+  const image = await noise();
   const late = client.embed({ release, image }, { deadline: Date.now() + 1 });
   t.like(await t.throwsAsync(late), { code: 'DEADLINE_EXCEEDED' });
   const signal = AbortSignal.abort();
@@ -136,20 +231,20 @@ test('what has expired or was cancelled is not embedded', async (t) => {
 
 test('another release takes over under load without a failed call, and the old one goes', async (t) => {
   const { store, folder, publish, release, service, client } = await serve(t);
-  const image = await picture();
+  const image = await noise();
   const next = await publish('vit', 2);
   let serving = release;
   let failed = 0;
   let answered = 0;
   const stop = new AbortController();
   t.teardown(() => stop.abort());
-  // As the gateway does: what the channel has left is not asked for any more.
+  // As the gateway does: a release that its channel has left gets no more requests.
   const load = Array.from({ length: 3 }, async () => {
     while (!stop.signal.aborted) {
-      const asked = serving;
+      const requested = serving;
       try {
-        const answer = await client.embed({ release: asked, image });
-        t.is(answer.release, asked);
+        const answer = await client.embed({ release: requested, image });
+        t.is(answer.release, requested);
         answered++;
       } catch {
         failed++;
@@ -166,7 +261,7 @@ test('another release takes over under load without a failed call, and the old o
     serving = id;
     t.true((await heldIn(folder)).includes(id));
   }
-  // Asking for the old one would keep it: the store tells when it has gone.
+  // A request for the old one would keep it: the store shows when it is dropped.
   await until(async () => !(await heldIn(folder)).includes(release));
   stop.abort();
   await Promise.all(load);
@@ -176,10 +271,10 @@ test('another release takes over under load without a failed call, and the old o
   t.true(answered > 10, `${answered} answered`);
 });
 
-/** What the running instances hold, by the store's word. */
+/** The releases that running instances hold, by the store. */
 async function heldIn(folder: string): Promise<readonly string[]> {
   const all = await readdir(join(folder, 'holds')).catch(() => []);
-  // What is being written is hidden, and may be gone when it is read.
+  // A file that is being written is hidden, and may be gone when it is read.
   const names = all.filter((name) => !name.startsWith('.'));
   const holds = await Promise.all(
     names.map(async (name) => JSON.parse(await readFile(join(folder, 'holds', name), 'utf8'))),
@@ -189,7 +284,7 @@ async function heldIn(folder: string): Promise<readonly string[]> {
 
 test('a release of damaged bytes is counted and not served; the old one goes on', async (t) => {
   const { store, folder, publish, release, service, client } = await serve(t);
-  const image = await picture();
+  const image = await noise();
   const next = await publish('vit', 2);
   const file = join(folder, 'releases', next, 'vision.safetensors');
   await rm(file);

@@ -14,24 +14,28 @@ const stoppings = {
 } as const satisfies Partial<Record<EarlyStopping, DecodingInput['earlyStopping']>>;
 
 /**
- * What a request says of decoding; what it leaves to the release is absent. Nothing is checked: a
- * name that the schema does not know is passed on for `parseDecodingOptions` to refuse.
+ * The decoding options of a request; options that it leaves to the release are absent. Nothing is
+ * validated: `parseDecodingOptions` refuses what the schema does not know.
  */
 export function decodingInput(options: DecodingOptions | null): DecodingInput {
   const { strategy, earlyStopping, ...numbers } = options ?? {};
   const given = {
     ...numbers,
-    ...(strategy !== 'DECODING_STRATEGY_UNSPECIFIED' && { strategy: look(strategies, strategy) }),
+    ...(strategy !== 'DECODING_STRATEGY_UNSPECIFIED' && {
+      strategy: meaningOf(strategies, strategy),
+    }),
     ...(earlyStopping !== 'EARLY_STOPPING_UNSPECIFIED' && {
-      earlyStopping: look(stoppings, earlyStopping),
+      earlyStopping: meaningOf(stoppings, earlyStopping),
     }),
   };
-  // The loader says of each optional field, as `_field`, whether it came.
+  // The proto loader adds `_field` for each optional field that is present.
   const present = Object.entries(given).filter(
     ([name, value]) => value !== undefined && !name.startsWith('_'),
   );
   return Object.fromEntries(present) as DecodingInput;
 }
 
-const look = (meanings: Readonly<Record<string, unknown>>, name: string | undefined): unknown =>
-  name !== undefined && Object.hasOwn(meanings, name) ? meanings[name] : name;
+const meaningOf = (
+  meanings: Readonly<Record<string, unknown>>,
+  name: string | undefined,
+): unknown => (name !== undefined && Object.hasOwn(meanings, name) ? meanings[name] : name);

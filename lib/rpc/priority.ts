@@ -1,6 +1,6 @@
-import type { Priority as Urgency } from '../runtime/queue.ts';
-import type { Priority } from './messages.ts';
+import type { Priority } from '../runtime/request-queue.ts';
+import type { Priority as PriorityMessage } from './messages.ts';
 
-/** Without a word, somebody waits. */
-export const priorityOf = (priority: Priority): Urgency =>
-  priority === 'PRIORITY_BATCH' ? 'batch' : 'interactive';
+/** PRIORITY_UNSPECIFIED is interactive. */
+export const priorityOf = (priority: PriorityMessage): Priority =>
+  priority === 'PRIORITY_BATCH' ? 'bulk' : 'interactive';

@@ -8,27 +8,28 @@ import { input } from '../graph/value.ts';
 import { emitModel } from '../onnx/emit.ts';
 import { tensorOver } from '../tensor.ts';
 import { checkFeeds, checkOutputs, ownBytes } from './feeds.ts';
-import { cancelled, gone, loadError, runError } from './failures.ts';
+import { abortError } from './abort.ts';
+import { gone, loadError, runError } from './failures.ts';
 import { WorkerPort } from './port.ts';
 import type { KeptReference, RunResult, SessionInfo, ValueInfo, WireTensor } from './protocol.ts';
 
 export type Provider = 'cpu' | 'webgpu' | 'cuda';
 
 export interface BackendOptions {
-  /** What computes; default `cpu`. */
+  /** ONNX Runtime execution provider; default `cpu`. */
   readonly provider?: Provider;
   /** Threads inside an operator; default: all cores. */
   readonly intraOpThreads?: number;
   /**
-   * Threads at rest spin for work. Default false: two processes that spin against each other lose
-   * 60 % of their throughput.
+   * Idle threads spin while they wait for work. Default false: two processes that spin against each
+   * other lose 60 % of their throughput.
    */
   readonly allowSpinning?: boolean;
   /**
-   * Begins by resting after everything it does, so that it takes a fifth of a core's time, and whoever
-   * serves beside it does not feel it; until `foreground`.
+   * Starts throttled: pauses after each task for four times as long as the task took, so that a release
+   * that loads takes a fifth of the time of its cores from those that serve. Ends with `unthrottle`.
    */
-  readonly background?: boolean;
+  readonly throttled?: boolean;
 }
 
 interface LoadOptions {
@@ -50,18 +51,18 @@ interface RunOptions {
   readonly keep?: readonly string[];
   /** The feeds may be consumed: their buffers move instead of being copied, and are empty after. */
   readonly transfer?: boolean;
-  /** Cancels a run that waits; one that has begun ends unseen and what it made is dropped. */
+  /** Cancels a run that waits; the outputs of one that has begun are dropped. */
   readonly signal?: AbortSignal;
 }
 
 /**
- * An output that stayed with its backend: feed it to any session of that backend, as often as wanted,
+ * An output that stayed with its backend: feed it to any session of that backend, any number of times,
  * and release it when done. It is lost with the worker that holds it.
  */
 export interface Kept {
   readonly dtype: Dtype;
   readonly shape: readonly number[];
-  /** Runs asked for before still see it. */
+  /** Runs that were requested before can still read it. */
   release(): Promise<void>;
 }
 
@@ -69,8 +70,8 @@ export interface Session {
   readonly inputs: readonly ValueInfo[];
   readonly outputs: readonly ValueInfo[];
   /**
-   * Throws INVALID_ARGUMENT for feeds that the model does not take, naming the input, what came and
-   * what was expected; CANCELLED or DEADLINE_EXCEEDED when its signal fires; UNAVAILABLE when the
+   * Throws INVALID_ARGUMENT for feeds that the model does not take, naming the input, its actual
+   * and its expected type; CANCELLED or DEADLINE_EXCEEDED when its signal fires; UNAVAILABLE when the
    * worker dies; FAILED_PRECONDITION for a kept value that is gone, or a disposed session.
    */
   run(feeds: Readonly<Record<string, Tensor | Kept>>, options?: RunOptions): Promise<RunOutput>;
@@ -82,17 +83,17 @@ interface RunOutput {
   readonly kept: Record<string, Kept>;
 }
 
-/** Sessions of ONNX Runtime in one worker thread, which runs them one after the other, first come. */
+/** Sessions of ONNX Runtime in one worker thread, which runs them one at a time, first come first served. */
 export interface Backend {
   readonly provider: Provider;
   /**
-   * Loads an ONNX model. External data is found beside a model given by path; for bytes it would be
-   * looked for in the working directory. Throws NOT_FOUND, or INVALID_ARGUMENT for a bad model.
+   * Loads an ONNX model. External data is resolved against the folder of a model given by path; for
+   * bytes, against the working directory. Throws NOT_FOUND, or INVALID_ARGUMENT for a bad model.
    */
   load(model: string | Uint8Array, options?: LoadOptions): Promise<Session>;
-  /** Rests no more. */
-  foreground(): void;
-  /** Ends what was asked for before, then frees all that it holds. */
+  /** Ends the pauses of a backend that started throttled. */
+  unthrottle(): void;
+  /** Finishes what was requested before, then frees everything it holds. */
   dispose(): Promise<void>;
 }
 
@@ -127,19 +128,20 @@ class Engine implements Backend {
   readonly port: WorkerPort;
   disposed = false;
   readonly #session: InferenceSession.SessionOptions;
-  readonly #rest = new AbortController();
+  /** Aborted: not throttled. */
+  readonly #throttle = new AbortController();
   #lastId = 0;
   #last: Promise<unknown> = Promise.resolve();
 
   constructor(options: BackendOptions) {
-    const { provider = 'cpu', intraOpThreads, allowSpinning = false, background = false } = options;
-    if (!background) this.#rest.abort();
+    const { provider = 'cpu', intraOpThreads, allowSpinning = false, throttled = false } = options;
+    if (!throttled) this.#throttle.abort();
     this.provider = provider;
     this.port = new WorkerPort(provider);
     this.#session = {
       executionProviders: [provider],
       intraOpNumThreads: intraOpThreads ?? availableParallelism(),
-      // Every error comes back as one; the log would say it twice.
+      // Errors are thrown as well; the log would repeat them.
       logSeverityLevel: 4,
       extra: { session: { intra_op: { allow_spinning: allowSpinning ? '1' : '0' } } },
     };
@@ -167,13 +169,13 @@ class Engine implements Backend {
     }
   }
 
-  foreground(): void {
-    this.#rest.abort();
+  unthrottle(): void {
+    this.#throttle.abort();
   }
 
   async dispose(): Promise<void> {
     this.disposed = true;
-    this.foreground();
+    this.unthrottle();
     await this.#last;
     await this.port.close();
   }
@@ -183,24 +185,24 @@ class Engine implements Backend {
   }
 
   async #pause(workedMs: number): Promise<void> {
-    const { signal } = this.#rest;
-    if (!signal.aborted) await sleep(restRatio * workedMs, undefined, { signal }).catch(() => {});
+    const { signal } = this.#throttle;
+    if (!signal.aborted) await sleep(pauseRatio * workedMs, undefined, { signal }).catch(() => {});
   }
 
-  /** Does `work` after all that was asked for before, unless the signal has fired by then. */
+  /** Does `work` after everything that was requested before, unless the signal has fired by then. */
   async inTurn<T>(work: () => Promise<T>, signal?: AbortSignal): Promise<T> {
     if (this.disposed) throw gone('BACKEND_DISPOSED', 'the backend was disposed');
-    if (signal?.aborted) throw cancelled(signal);
+    if (signal?.aborted) throw abortError(signal);
     let startMs = 0;
     const turn = this.#last.then(() => {
-      if (signal?.aborted) throw cancelled(signal);
+      if (signal?.aborted) throw abortError(signal);
       startMs = performance.now();
       return work();
     });
     this.#last = turn.catch(() => {}).then(() => this.#pause(performance.now() - startMs));
     if (!signal) return turn;
     const abort = Promise.withResolvers<never>();
-    const onAbort = (): void => abort.reject(cancelled(signal));
+    const onAbort = (): void => abort.reject(abortError(signal));
     signal.addEventListener('abort', onAbort, { once: true });
     try {
       return await Promise.race([turn, abort.promise]);
@@ -210,8 +212,8 @@ class Engine implements Backend {
   }
 }
 
-/** Rest after work in the background, in times of the work. */
-const restRatio = 4;
+/** The pause after a task while throttled, in multiples of the task's duration. */
+const pauseRatio = 4;
 
 class KeptValue implements Kept {
   readonly engine: Engine;
@@ -229,7 +231,7 @@ class KeptValue implements Kept {
     this.#generation = engine.port.generation;
   }
 
-  /** What to send for it. Throws FAILED_PRECONDITION when it is gone. */
+  /** What the worker knows it by. Throws FAILED_PRECONDITION when it is lost. */
   reference(name: string): KeptReference {
     if (this.#generation === this.engine.port.generation) return { kept: this.id };
     throw gone('KEPT_LOST', `feeds.${name}: the kept value was lost when its worker died`);
@@ -260,7 +262,7 @@ class KeptValue implements Kept {
   }
 }
 
-/** Releases many kept values in one message. Runs asked for before still see them. */
+/** Releases many kept values in one message. Runs that were requested before can still read them. */
 export async function releaseAll(values: readonly Kept[]): Promise<void> {
   const byEngine = Map.groupBy(
     values.filter((value) => value instanceof KeptValue),
@@ -299,7 +301,7 @@ class LoadedSession implements Session {
     return this.#info.outputs;
   }
 
-  /** Loads the model where the worker does not hold it: at first, and after a worker died. */
+  /** Loads the model into a worker that does not hold it: the first one, or the replacement of a dead one. */
   async ensureLoaded(): Promise<void> {
     const { port } = this.#engine;
     if (this.#generation !== 0 && this.#generation === port.generation) return;
@@ -382,9 +384,9 @@ class LoadedSession implements Session {
       throw runError(this.#info, { ...given, ...Object.fromEntries(kept) }, error);
     }
     if (signal?.aborted) {
-      // Its caller has left: nobody would release what it kept.
+      // The caller has left and would not release the kept outputs.
       await engine.port.call('release', { kept: [...ids.values()] });
-      throw cancelled(signal);
+      throw abortError(signal);
     }
     return {
       fetched: mapValues(result.fetched, ({ dtype, shape, buffer }) =>

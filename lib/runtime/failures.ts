@@ -4,19 +4,11 @@ import { printType } from '../tensor.ts';
 import { WorkerFailure } from './port.ts';
 import type { SessionInfo } from './protocol.ts';
 
+/** A session, backend or kept value that was disposed of or lost. */
 export const gone = (reason: string, message: string): DomainError =>
   new DomainError('FAILED_PRECONDITION', reason, message);
 
-/** What an aborted signal means: its own domain error, a deadline, or a cancellation. */
-export function cancelled({ reason }: AbortSignal): DomainError {
-  if (reason instanceof DomainError) return reason;
-  const late = reason instanceof Error && reason.name === 'TimeoutError';
-  return late
-    ? new DomainError('DEADLINE_EXCEEDED', 'RUN_TIMED_OUT', 'the run was not done in time')
-    : new DomainError('CANCELLED', 'RUN_CANCELLED', 'the run was cancelled');
-}
-
-/** A model that does not load. */
+/** The domain error of a model that does not load. */
 export function loadError(model: string | Uint8Array, error: unknown): unknown {
   if (!(error instanceof WorkerFailure)) return error;
   const what = typeof model === 'string' ? model : `model of ${model.byteLength} bytes`;
@@ -28,7 +20,7 @@ export function loadError(model: string | Uint8Array, error: unknown): unknown {
     : new DomainError('INVALID_ARGUMENT', 'MODEL_INVALID', message, details);
 }
 
-/** The feeds fitted the model's inputs, so what still fails is within, or memory. */
+/** The domain error of a failed run. The feeds fitted the inputs: either memory or an operator failed. */
 export function runError(
   { outputs }: SessionInfo,
   feeds: Readonly<Record<string, { readonly dtype: Dtype; readonly shape: readonly number[] }>>,

@@ -10,9 +10,9 @@ const feedError = (name: string, message: string): DomainError =>
   invalidArgument('FEED_INVALID', `feeds.${name}`, message);
 
 /**
- * Checks what is fed against what the model takes: names, dtypes, ranks, fixed dimensions, one size
- * for each symbolic dimension, and that data has the length of its shape. Throws INVALID_ARGUMENT
- * naming the input, what came and what was expected.
+ * Checks feeds against a model's inputs: names, dtypes, ranks, fixed dimensions, one size for each
+ * symbolic dimension, and that data has the length of its shape. Throws INVALID_ARGUMENT naming the
+ * input, its actual and its expected type.
  */
 export function checkFeeds(
   inputs: readonly ValueInfo[],
@@ -28,31 +28,31 @@ export function checkFeeds(
     const feed = feeds[input.name];
     const expected = printType(input.dtype, input.shape);
     if (!feed) throw feedError(input.name, `missing, expected ${expected}`);
-    const came = printType(feed.dtype, feed.shape);
+    const actual = printType(feed.dtype, feed.shape);
     if (feed.dtype !== input.dtype || feed.shape.length !== input.shape.length) {
-      throw feedError(input.name, `got ${came}, expected ${expected}`);
+      throw feedError(input.name, `got ${actual}, expected ${expected}`);
     }
     input.shape.forEach((dim, axis) => {
       const size = feed.shape[axis] ?? 0;
       const bound = typeof dim === 'number' ? { size: dim, at: 'the model' } : symbols.get(dim);
       if (bound && bound.size !== size) {
         const why = typeof dim === 'number' ? '' : `; ${dim} is ${bound.size} in ${bound.at}`;
-        throw feedError(input.name, `got ${came}, expected ${expected}${why}`);
+        throw feedError(input.name, `got ${actual}, expected ${expected}${why}`);
       }
       if (typeof dim === 'string' && dim !== '') symbols.set(dim, { size, at: input.name });
     });
-    if ('data' in feed) checkLength(input.name, feed, came);
+    if ('data' in feed) checkLength(input.name, feed, actual);
   }
 }
 
-function checkLength(name: string, { dtype, shape, data }: Tensor, came: string): void {
+function checkLength(name: string, { dtype, shape, data }: Tensor, type: string): void {
   const bytes = byteLengthOf(dtype, shape);
   if (data.BYTES_PER_ELEMENT === bytesPerElement[dtype] && data.byteLength === bytes) return;
   const what = `${data.constructor.name} of ${data.byteLength} bytes`;
-  throw feedError(name, `${came} takes ${bytes} bytes, got a ${what}`);
+  throw feedError(name, `${type} takes ${bytes} bytes, got a ${what}`);
 }
 
-/** Checks names of outputs. Throws INVALID_ARGUMENT naming `field` and the unknown one. */
+/** Checks names of outputs. Throws INVALID_ARGUMENT naming `field` and the unknown name. */
 export function checkOutputs(
   { outputs }: SessionInfo,
   field: string,
@@ -66,9 +66,9 @@ export function checkOutputs(
 }
 
 /**
- * Takes the bytes of tensors into buffers that can go to another thread. With `consume` a buffer that
- * one tensor fills alone is taken as it is, and the caller's array is empty from then on; a view on
- * part of a buffer, a shared buffer and one that several tensors look at are copied.
+ * Moves the bytes of tensors into buffers that can be transferred to another thread. With `consume` a
+ * buffer that one tensor fills alone is moved, and the caller's array is empty afterwards; a view on
+ * part of a buffer, a shared buffer and one that several tensors view are copied.
  */
 export function ownBytes(
   tensors: Readonly<Record<string, Tensor>>,
@@ -84,7 +84,7 @@ export function ownBytes(
     if (consume && alone && buffer instanceof ArrayBuffer) {
       return { dtype, shape, buffer: buffer.transfer() };
     }
-    // Set copies bytes; bfloat16 must not go through numbers.
+    // Bytes, not elements: bfloat16 has no typed array.
     const copy = new Uint8Array(byteLength);
     copy.set(new Uint8Array(buffer, data.byteOffset, byteLength));
     return { dtype, shape, buffer: copy.buffer };

@@ -2,21 +2,21 @@ import { Worker } from 'node:worker_threads';
 import { DomainError } from '../errors.ts';
 import type { Reply, Requests, Verb } from './protocol.ts';
 
-/** Workers that hold nothing, by provider: to start one takes 60 ms of a core, which others then wait for. */
-const resting = new Map<string, Worker>();
+/** Idle workers that hold nothing, by provider: starting one takes 60 ms of a core from requests. */
+const idle = new Map<string, Worker>();
 
-/** What ONNX Runtime said; the caller knows what it was asked to do. */
+/** The message of ONNX Runtime's error; the caller adds what failed. */
 export class WorkerFailure extends Error {}
 
 /**
- * A worker thread that answers one request at a time. A dead worker fails the request it was at with
- * UNAVAILABLE and is replaced by the next request.
+ * A worker thread that answers one request at a time. When it dies, its current request fails with
+ * UNAVAILABLE, and the next request starts another worker.
  */
 export class WorkerPort {
   readonly #provider: string;
   #worker: Worker | undefined;
   #waiting: PromiseWithResolvers<unknown> | undefined;
-  /** Counts the workers so far: what an earlier one held is gone. */
+  /** Counts the workers so far: what an earlier one held is lost. */
   generation = 1;
 
   constructor(provider: string) {
@@ -30,7 +30,7 @@ export class WorkerPort {
   ): Promise<Requests[V]['reply']> {
     const worker = (this.#worker ??= this.#start());
     const waiting = (this.#waiting = Promise.withResolvers<unknown>());
-    // A worker at rest does not keep the process alive, a worker at work does.
+    // An idle worker does not keep the process alive, a busy one does.
     worker.ref();
     try {
       worker.postMessage({ verb, request }, transfer);
@@ -41,7 +41,7 @@ export class WorkerPort {
     }
   }
 
-  /** Frees all that the worker held. One of each provider rests until it is needed again, others end. */
+  /** Frees everything that the worker held. One idle worker of each provider is kept, others end. */
   async close(): Promise<void> {
     const worker = this.#worker;
     if (worker === undefined) return;
@@ -50,13 +50,13 @@ export class WorkerPort {
       () => false,
     );
     this.#worker = undefined;
-    if (cleared && !resting.has(this.#provider)) rest(this.#provider, worker);
+    if (cleared && !idle.has(this.#provider)) keepIdle(this.#provider, worker);
     else await worker.terminate();
   }
 
   #start(): Worker {
-    const worker = resting.get(this.#provider) ?? startWorker(this.#provider);
-    resting.delete(this.#provider);
+    const worker = idle.get(this.#provider) ?? startWorker(this.#provider);
+    idle.delete(this.#provider);
     worker.removeAllListeners();
     let cause: unknown;
     worker.on('message', (reply: Reply) => {
@@ -79,23 +79,23 @@ export class WorkerPort {
 const startWorker = (provider: string): Worker =>
   new Worker(new URL('worker.ts', import.meta.url), {
     name: `radscribe-${provider}`,
-    // Flags such as --eval or --import are for the main thread.
+    // Flags such as --eval or --import apply to the main thread only.
     execArgv: [],
-    // Its tensors lie outside of its heap, of which it fills little, but would take 100 MB in time.
+    // Tensors are outside of its heap. Without a limit the young generation grows to 100 MB.
     resourceLimits: { maxYoungGenerationSizeMb: 8 },
   });
 
-/** Has a worker at rest ready for who needs one next. */
+/** Starts an idle worker, so that the next backend need not wait for one. */
 export function prepareWorker(provider: string): void {
-  if (!resting.has(provider)) rest(provider, startWorker(provider));
+  if (!idle.has(provider)) keepIdle(provider, startWorker(provider));
 }
 
-function rest(provider: string, worker: Worker): void {
+function keepIdle(provider: string, worker: Worker): void {
   worker.removeAllListeners();
   worker.on('error', () => {});
   worker.on('exit', () => {
-    if (resting.get(provider) === worker) resting.delete(provider);
+    if (idle.get(provider) === worker) idle.delete(provider);
   });
   worker.unref();
-  resting.set(provider, worker);
+  idle.set(provider, worker);
 }

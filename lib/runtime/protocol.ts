@@ -1,7 +1,7 @@
 import type { InferenceSession } from 'onnxruntime-node';
 import type { Dtype } from '../graph/types.ts';
 
-/** What the main thread and a worker say to each other: one request, then its reply, then the next. */
+/** The protocol between the main thread and a worker: one request, then its reply, then the next. */
 export interface WireTensor {
   readonly dtype: Dtype;
   readonly shape: readonly number[];
@@ -19,7 +19,7 @@ export interface KeptInfo {
 export interface ValueInfo {
   readonly name: string;
   readonly dtype: Dtype;
-  /** A symbolic dimension is its name, or '' where the model gives none. */
+  /** A symbolic dimension is its name; '' where it has none. */
   readonly shape: readonly (number | string)[];
 }
 export interface SessionInfo {
@@ -31,7 +31,7 @@ export interface RunResult {
   readonly kept: Readonly<Record<string, KeptInfo>>;
 }
 
-/** Every request a worker answers, with the type of its answer. Ids are given by the main thread. */
+/** Every request that a worker answers, with the type of its reply. The main thread assigns the ids. */
 export interface Requests {
   load: {
     request: {

@@ -2,8 +2,8 @@ import { type Backend, type BackendOptions, createBackend } from './backend.ts';
 import { prepareWorker } from './port.ts';
 
 /**
- * A model on a backend of its own: what `load` gives, after it has loaded its sessions and warmed them.
- * Only that is in the background. What fails leaves nothing behind.
+ * A model on a backend of its own: what `load` returns after it has loaded its sessions and warmed them
+ * up. A throttled backend is unthrottled then. Disposes of the backend when loading fails.
  */
 export async function loadWarmed<Model>(
   options: BackendOptions,
@@ -12,9 +12,9 @@ export async function loadWarmed<Model>(
   const backend = await createBackend(options);
   try {
     const model = await load(backend);
-    backend.foreground();
-    // For the release that comes to take its place; that one gets the worker of this one.
-    if (options.background !== true) prepareWorker(backend.provider);
+    backend.unthrottle();
+    // For the release that replaces this one; that one is throttled, and gets the worker of this one.
+    if (options.throttled !== true) prepareWorker(backend.provider);
     return model;
   } catch (error) {
     await backend.dispose();

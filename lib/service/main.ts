@@ -19,11 +19,11 @@ interface Common {
 export interface Program<Table extends Settings> {
   /** e.g. `vision`. */
   readonly name: string;
-  /** What it is, in a sentence, for `--help`. */
+  /** One sentence for `--help`. */
   readonly title: string;
   readonly settings: Table;
-  /** Pictures come with its requests. */
-  readonly takesPictures?: boolean;
+  /** Its requests hold images. */
+  readonly receivesImages?: boolean;
   readonly start: (
     config: Config<Table>,
     telemetry: Telemetry,
@@ -31,11 +31,11 @@ export interface Program<Table extends Settings> {
 }
 
 /**
- * Runs a service as a process: `--help` prints its settings; SIGTERM and SIGINT drain it, and it ends
- * with 0; what it cannot start with is one clear line, and it ends with 1.
+ * Runs a service as a process: `--help` prints its settings; SIGTERM and SIGINT drain it, and it exits
+ * with 0; a setting or a store that it cannot start with is one line on stderr, and it exits with 1.
  */
 export async function runProgram<Table extends Settings>(
-  { name, title, settings, takesPictures = false, start }: Program<Table>,
+  { name, title, settings, receivesImages = false, start }: Program<Table>,
   { argv, env }: { readonly argv: readonly string[]; readonly env: Environment },
 ): Promise<void> {
   if (argv.includes('--help')) {
@@ -44,7 +44,7 @@ export async function runProgram<Table extends Settings>(
   }
   try {
     const config = readConfig(settings, env);
-    if (takesPictures) growHeapBeforeCollecting();
+    if (receivesImages) growHeapBeforeCollecting();
     const { logLevel, tracesEndpoint, tracesRatio } = config as unknown as Common;
     const telemetry = createTelemetry({
       service: name,
@@ -66,7 +66,7 @@ export async function runProgram<Table extends Settings>(
     for (const signal of ['SIGTERM', 'SIGINT']) process.once(signal, stop);
   } catch (error) {
     if (!(error instanceof DomainError)) throw error;
-    // What was opened before it failed must not keep the process.
+    // Handles that were opened before the failure would keep the process alive.
     process.stderr.write(`${name}: ${error.message}\n`, () => process.exit(1));
   }
 }

@@ -10,14 +10,14 @@ export interface MetricsServer {
 
 export interface MetricsServerOptions {
   readonly host: string;
-  /** 0 takes a free one. */
+  /** 0: a free one. */
   readonly port: number;
   readonly metrics: Metrics;
-  /** Whether calls are answered; liveness does not depend on it. */
+  /** Whether the service answers calls; liveness does not depend on it. */
   readonly isReady: () => boolean;
 }
 
-/** `/metrics` for Prometheus, `/healthz` (alive), `/readyz` (answers calls). */
+/** Serves `/metrics` for Prometheus, `/healthz` (alive) and `/readyz` (answers calls). */
 export async function serveMetrics(options: MetricsServerOptions): Promise<MetricsServer> {
   const { host, port, metrics, isReady } = options;
   const { registry } = metrics;
@@ -32,7 +32,7 @@ export async function serveMetrics(options: MetricsServerOptions): Promise<Metri
       response.end(isReady() ? 'ready\n' : 'not ready\n');
     } else {
       response.statusCode = 404;
-      response.end('there are /metrics, /healthz and /readyz\n');
+      response.end('expected /metrics, /healthz or /readyz\n');
     }
   };
   const server = createServer((request, response) => {

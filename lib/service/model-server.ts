@@ -15,7 +15,7 @@ type ModelConfig = Config<ReturnType<typeof modelSettings>>;
 export interface RunningService {
   readonly port: number;
   readonly metricsPort: number;
-  /** Drains, lets calls under way end, then frees everything. */
+  /** Drains, waits for open calls, then frees everything. */
   close(): Promise<void>;
 }
 
@@ -25,13 +25,13 @@ export interface ModelServerOptions<M extends Model> {
   readonly part: ReleasePart;
   readonly load: (release: OpenedRelease, backend: BackendOptions) => Promise<M>;
   readonly bind: (holder: ReleaseHolder<M>) => Binding;
-  /** Ends the queues, once no more calls come. */
+  /** Closes the queues, once no more calls come. */
   readonly close: () => Promise<void>;
 }
 
 /**
- * Listens at once; it is ready once the releases of its channels are loaded and warm. Throws for a
- * port that is taken or a store that cannot be.
+ * Listens at once; ready once the releases of its channels are loaded and warm. Throws for a port that
+ * is in use and for an invalid store address.
  */
 export async function startModelServer<M extends Model>(
   options: ModelServerOptions<M>,
@@ -71,7 +71,7 @@ function createHolder<M extends Model>(
     store,
     channels: config.channels,
     part,
-    load: (release, background) => load(release, { ...backendOptions(config), background }),
+    load: (release, throttled) => load(release, { ...backendOptions(config), throttled }),
     instance: `${service}-${hostname()}-${randomUUID().slice(0, 8)}`,
     pollMs: config.storePollMs,
     lingerMs: config.lingerMs,
@@ -88,14 +88,17 @@ function createHolder<M extends Model>(
       onDropped: (release) => logger.info({ release }, 'release dropped'),
       onLoadFailed: (release, error) => {
         metrics.releaseLoadFailures.inc();
-        logger.error({ release, err: error }, 'a release cannot be loaded; what serves goes on');
+        logger.error(
+          { release, err: error },
+          'a release could not be loaded; the loaded ones still serve',
+        );
       },
-      onStoreError: (error) => logger.warn({ err: error }, 'the store cannot be used'),
+      onStoreError: (error) => logger.warn({ err: error }, 'the release store failed'),
     },
   });
 }
 
-/** What a release's sessions run on: a worker of its own. */
+/** A release's sessions run in a worker of its own. */
 const backendOptions = ({ provider, threads }: ModelConfig): BackendOptions => ({
   provider,
   ...(threads > 0 && { intraOpThreads: threads }),

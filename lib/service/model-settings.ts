@@ -5,35 +5,36 @@ import { lifecycleSettings, listenSettings, storePollMs } from './server-setting
 const providers: readonly Provider[] = ['cpu', 'webgpu', 'cuda'];
 const atLeastOne = { min: 1 };
 
-/** What every model service is set by; each has ports of its own. */
+/** The settings of every model service; each has ports of its own. */
 export const modelSettings = (grpcPort: number, metricsPort: number) => ({
   ...listenSettings(grpcPort, metricsPort),
-  cacheDir: optional(
-    'CACHE_DIR',
-    'where files of a remote store are kept; else a temporary folder',
-  ),
-  channels: list('CHANNELS', 'stable', 'channels whose releases are served, with commas between'),
+  cacheDir: optional('CACHE_DIR', 'folder for files of a remote store; default: a temporary one'),
+  channels: list('CHANNELS', 'stable', 'channels whose releases are served, comma-separated'),
   storePollMs,
-  lingerMs: integer(
-    'RELEASE_LINGER_MS',
-    30_000,
-    'how long a release answers that was replaced, ms',
-  ),
-  provider: choice('PROVIDER', 'cpu', providers, 'what computes'),
-  threads: integer('THREADS', 0, 'threads of one run of the model; 0 takes all cores'),
+  lingerMs: integer('RELEASE_LINGER_MS', 30_000, 'how long a replaced release still answers, ms'),
+  provider: choice('PROVIDER', 'cpu', providers, 'ONNX Runtime execution provider'),
+  threads: integer('THREADS', 0, 'threads inside one run of the model; 0: all cores'),
   queueLimit: integer(
     'QUEUE_LIMIT',
     64,
     'requests admitted at a time; more are refused',
     atLeastOne,
   ),
-  queueBytes: integer('QUEUE_BYTES', 256 * 1024 * 1024, 'their payload, bytes', atLeastOne),
+  queueBytes: integer(
+    'QUEUE_BYTES',
+    256 * 1024 * 1024,
+    'payload of the admitted requests, bytes',
+    atLeastOne,
+  ),
   ...lifecycleSettings,
-  tlsCa: optional('TLS_CA', 'who signs clients, PEM; they must then show a certificate'),
+  tlsCa: optional(
+    'TLS_CA',
+    'CA bundle that verifies clients, PEM; if set, they need a certificate',
+  ),
 });
 
-/** Of the services that put several requests into one run. */
+/** The settings of services that run several requests at once. */
 export const batchSettings = {
-  maxBatch: integer('MAX_BATCH', 8, 'requests of one run of the model', atLeastOne),
-  batchDelayMs: integer('BATCH_DELAY_MS', 5, 'longest wait for company under load, ms'),
+  maxBatch: integer('MAX_BATCH', 8, 'largest batch of one run of the model', atLeastOne),
+  batchDelayMs: integer('BATCH_DELAY_MS', 5, 'maximum batching delay under load, ms'),
 };

@@ -1,13 +1,13 @@
 import { invalidArgument } from '../errors.ts';
 
-/** One setting of a program: where it comes from, what it means, what it is when nothing is given. */
+/** One setting of a program: its environment variable, its meaning, its default. */
 export interface Setting<T> {
   /** The name of the environment variable. */
   readonly env: string;
   readonly doc: string;
   /** As `--help` prints it, e.g. `50051`; '' for none. */
   readonly standard: string;
-  /** Gives the value of a text; '' stands for nothing given. Throws a sentence fragment. */
+  /** Parses a value; '' gives the default. Throws a sentence fragment that says what was expected. */
   readonly parse: (text: string) => T;
 }
 
@@ -39,11 +39,11 @@ function setting<T>(
 export const text = (name: string, standard: string, doc: string): Setting<string> =>
   setting(name, standard, doc, (value) => value);
 
-/** A text that may be absent. */
+/** A text without a default. */
 export const optional = (name: string, doc: string): Setting<string | undefined> =>
   setting(name, '', doc, (value) => (value === '' ? undefined : value));
 
-/** Texts, separated by commas. */
+/** Comma-separated texts. */
 export const list = (name: string, standard: string, doc: string): Setting<readonly string[]> =>
   setting(name, standard, doc, (value) =>
     value
@@ -61,7 +61,7 @@ export function integer(
   return setting(name, String(standard), doc, (value) => {
     const number = Number(value);
     if (Number.isSafeInteger(number) && number >= min && number <= max) return number;
-    throw new Error(`expected a whole number from ${min} to ${max}`);
+    throw new Error(`expected an integer from ${min} to ${max}`);
   });
 }
 
@@ -85,7 +85,7 @@ export const choice = <T extends string>(
     throw new Error(`expected one of ${choices.join(', ')}`);
   });
 
-/** Throws INVALID_ARGUMENT naming the first variable that is wrong. */
+/** Reads every setting. Throws INVALID_ARGUMENT naming the first invalid variable. */
 export function readConfig<Table extends Settings>(
   table: Table,
   environment: Environment,
@@ -103,7 +103,7 @@ export function readConfig<Table extends Settings>(
   return Object.fromEntries(values) as Config<Table>;
 }
 
-/** What `--help` prints: every variable, its default, what it means. */
+/** What `--help` prints: every variable, its default, its meaning. */
 export function settingsHelp(title: string, table: Settings): string {
   const rows = Object.values(table).map(({ env, standard, doc }) => [env, standard || '-', doc]);
   const widths = [0, 1].map((column) => Math.max(...rows.map((row) => row[column]!.length)));

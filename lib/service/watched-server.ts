@@ -9,7 +9,7 @@ type ServerConfig = Config<ReturnType<typeof listenSettings> & typeof lifecycleS
   readonly maxMessageBytes?: number;
 };
 
-/** The services of a process and its metrics page: both listen, or neither where a port is taken. */
+/** Starts the services of a process and its metrics page: both listen, or neither if a port is in use. */
 export async function startWatchedServer(
   config: ServerConfig,
   telemetry: Telemetry,

@@ -7,8 +7,8 @@ export const logLevels = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 's
 export type LogLevel = (typeof logLevels)[number];
 
 /**
- * One JSON object a line on standard error, with the ids of the trace it belongs to. What is logged
- * is written by us: never a request, an image, a text, or what a file says of a patient.
+ * One JSON object per line on stderr, with the ids of its trace. Lines hold only our own words: never a
+ * request, an image, a report, or anything from a file that identifies a patient.
  */
 export function createLogger(
   service: string,

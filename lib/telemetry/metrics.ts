@@ -13,7 +13,7 @@ export type Stage =
   | 'vision'
   | 'labeler'
   | 'generator'
-  /** What the gateway took beside its calls of the others. */
+  /** The gateway's own time, without its calls to the other services. */
   | 'gateway';
 
 type Kind = 'durations' | 'histogram' | 'gauge' | 'counter';
@@ -55,7 +55,7 @@ const perTokenBuckets = [
   0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.5, 1, 2.5,
 ];
 
-/** What a run of training says of itself; `run_stage` is `labeler`, `one` or `two`. */
+/** Of a training run; `run_stage` is `labeler`, `one` or `two`. */
 const training = (name: string, help: string) =>
   gauge(`radscribe_training_${name}`, `${help} of the training run`, ['run_stage']);
 
@@ -66,7 +66,7 @@ const training = (name: string, help: string) =>
 export const metricTable = {
   serverCalls: durations(
     'rpc_server_call_duration_seconds',
-    'Duration of answered calls',
+    'Duration of the calls that this service answered',
     rpcLabels,
     rpcBuckets,
   ),
@@ -102,8 +102,8 @@ export const metricTable = {
   ),
   queueDepth: gauge('radscribe_queue_depth', 'Requests that wait for a run of the model'),
   queueBytes: gauge('radscribe_queue_bytes', 'Payload of the admitted requests in bytes'),
-  inFlight: gauge('radscribe_in_flight', 'Requests that are being worked on'),
-  tokens: counter('radscribe_tokens_total', 'Tokens of the work done', ['kind']),
+  inFlight: gauge('radscribe_in_flight', 'Admitted requests that do not wait'),
+  tokens: counter('radscribe_tokens_total', 'Tokens read and generated', ['kind']),
   releaseInfo: gauge('radscribe_release_info', '1 for a release that is served', [
     'release',
     'variant',
@@ -114,10 +114,10 @@ export const metricTable = {
     'Releases that could not be loaded and warmed',
   ),
   /** `reason`: queue_full, closed, expired, cancelled; of the gateway also quota, unauthenticated, release_not_held. */
-  rejected: counter('radscribe_rejected_total', 'Requests turned away', ['reason']),
+  rejected: counter('radscribe_rejected_total', 'Requests rejected', ['reason']),
   shadowComparisons: counter(
     'radscribe_shadow_comparisons_total',
-    'How answers of the shadow release compare',
+    'Comparisons of the shadow release with the served one',
     ['result'],
   ),
   decodeSteps: counter('radscribe_decode_steps_total', 'Steps of the running batch'),
@@ -129,7 +129,7 @@ export const metricTable = {
   trainingTokensPerSecond: training('tokens_per_second', 'Tokens a second'),
   trainingCpuUtilization: training('cpu_utilization', 'Share of the processor time, 0 to 1,'),
   trainingEta: training('eta_seconds', 'Seconds that are left, by estimate,'),
-  trainingStep: training('step', 'Optimiser steps so far'),
+  trainingStep: training('step', 'Optimizer steps so far'),
 };
 
 /** A histogram whose buckets point to a trace. */
@@ -179,7 +179,7 @@ function create(definition: Definition<Kind, string>, registry: Registry): unkno
   };
 }
 
-/** Asks for a gauge's value whenever the metrics are read. */
+/** Reads a gauge's value whenever the metrics are scraped. */
 export function readGauge(gauge: Gauge<never>, read: () => number): void {
   (gauge as { collect?: () => void }).collect = () => gauge.set(read());
 }

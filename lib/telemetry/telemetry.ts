@@ -2,7 +2,7 @@ import { type Logger, type LogLevel, createLogger } from './logger.ts';
 import { type Metrics, createMetrics } from './metrics.ts';
 import { type Tracing, type TracingOptions, createTracing } from './tracing.ts';
 
-/** How a service is watched: what it counts, says and traces. */
+/** The metrics, logs and traces of a service. */
 export interface Telemetry extends Tracing {
   /** e.g. `vision`. */
   readonly service: string;

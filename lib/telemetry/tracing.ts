@@ -27,30 +27,30 @@ import { DomainError } from '../errors.ts';
 
 export interface TracingOptions {
   readonly service: string;
-  /** OTLP over HTTP, e.g. `http://collector:4318`. Without it nothing leaves the process. */
+  /** OTLP/HTTP collector, e.g. `http://collector:4318`. Without it no trace is exported. */
   readonly endpoint?: string | undefined;
-  /** Share of traces that begin here and are recorded, 0 to 1; default 1. */
+  /** Sampling ratio of traces that start here, 0 to 1; default 1. */
   readonly sampleRatio?: number | undefined;
-  /** For tests: gets every span at once. */
+  /** For tests: receives every span as it ends. */
   readonly exporter?: SpanExporter | undefined;
 }
 
 export interface Tracing {
   readonly tracer: Tracer;
   /**
-   * Sends the current context along. Where nobody listens, "not recorded" is no decision about the
-   * trace, and would switch it off for all who are called: it is sent only if the caller said so.
+   * Propagates the current context. Without an exporter, "not sampled" is no decision about the trace,
+   * and would switch it off for the services that are called: it is propagated only if the caller sent it.
    */
   injectContext<Carrier>(carrier: Carrier, setter: TextMapSetter<Carrier>): void;
-  /** Sends what is left. */
+  /** Exports the remaining spans. */
   close(): Promise<void>;
 }
 
 const propagator = new W3CTraceContextPropagator();
 /** Set in the context of a call that came with a trace. */
-const called = createContextKey('radscribe: called with a trace');
+const hasParent = createContextKey('radscribe: called with a trace');
 
-/** Spans follow async calls in the whole process; services in one process share that. */
+/** The context manager is global: services in one process share it. */
 export function createTracing(options: TracingOptions): Tracing {
   context.setGlobalContextManager(new AsyncLocalStorageContextManager().enable());
   const { service, endpoint, sampleRatio = 1, exporter } = options;
@@ -58,9 +58,9 @@ export function createTracing(options: TracingOptions): Tracing {
     ...(exporter === undefined ? [] : [new SimpleSpanProcessor({ exporter })]),
     ...(endpoint === undefined ? [] : [new BatchSpanProcessor({ exporter: otlp(endpoint) })]),
   ];
-  const isHeard = processors.length > 0;
-  // Where nobody listens, trace ids are made for logs, and nothing is recorded.
-  const ratio = isHeard ? sampleRatio : 0;
+  const exports = processors.length > 0;
+  // Without an exporter trace ids are made for logs, and nothing is recorded.
+  const ratio = exports ? sampleRatio : 0;
   const provider = new TracerProvider({
     resource: resourceFromAttributes({ 'service.name': service }),
     sampler: new ParentBasedSampler({ root: new TraceIdRatioBasedSampler(ratio) }),
@@ -70,7 +70,7 @@ export function createTracing(options: TracingOptions): Tracing {
     tracer: provider.getTracer('radscribe'),
     injectContext(carrier, setter) {
       const active = context.active();
-      if (isHeard || isSampled(active) || active.getValue(called) === true)
+      if (exports || isSampled(active) || active.getValue(hasParent) === true)
         propagator.inject(active, carrier, setter);
     },
     close: () => provider.shutdown(),
@@ -83,13 +83,13 @@ const otlp = (endpoint: string): SpanExporter =>
 const isSampled = (active: Context): boolean =>
   ((trace.getSpanContext(active)?.traceFlags ?? 0) & TraceFlags.SAMPLED) !== 0;
 
-/** The context that a caller sent along. */
+/** The context that a caller propagated. */
 export function extractContext<Carrier>(carrier: Carrier, getter: TextMapGetter<Carrier>): Context {
   const sent = propagator.extract(ROOT_CONTEXT, carrier, getter);
-  return trace.getSpanContext(sent) === undefined ? sent : sent.setValue(called, true);
+  return trace.getSpanContext(sent) === undefined ? sent : sent.setValue(hasParent, true);
 }
 
-/** Does the work on a batch in a span of its own, a trace apart that links to its members' requests. */
+/** Runs a batch in a root span of its own that links to the spans of its requests. */
 export async function inBatchSpan<T>(
   tracer: Tracer,
   name: string,
@@ -100,7 +100,7 @@ export async function inBatchSpan<T>(
     span === undefined ? [] : [{ context: span.spanContext() }],
   );
   const attributes = { 'radscribe.batch_size': members.length };
-  // Recorded where one of its members is.
+  // Recorded if one of its members is.
   const parent = members.some((span) => span?.isRecording())
     ? ROOT_CONTEXT
     : suppressTracing(ROOT_CONTEXT);
@@ -115,7 +115,7 @@ export async function inBatchSpan<T>(
   }
 }
 
-/** Does `work` in a span of its own, below the one that is open; an error marks the span and goes on. */
+/** Does `work` in a child span of the current one; an error marks the span and is thrown again. */
 export async function inSpan<T>(
   tracer: Tracer,
   name: string,

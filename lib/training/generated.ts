@@ -45,13 +45,11 @@ export async function writeReports(
 ): Promise<string[]> {
   const { backend, folder, preset, texts, variant, decoding, signal, onProgress } = options;
   const rows = 16;
-  const queueLimit = Math.max(1, subjects.length);
   const generator = await createGenerator({
     backend,
     folder,
     preset,
     maxRows: Math.max(rows, rowsOf(decoding)),
-    queueLimit,
   });
   let done = 0;
   try {

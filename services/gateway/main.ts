@@ -4,4 +4,4 @@ import { start } from './server.ts';
 
 const title = 'The gateway of RadScribe: radiographs in, reports out.';
 const { argv, env } = process;
-await runProgram({ name: 'gateway', title, settings, takesPictures: true, start }, { argv, env });
+await runProgram({ name: 'gateway', title, settings, receivesImages: true, start }, { argv, env });

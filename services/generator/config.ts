@@ -7,7 +7,7 @@ export const settings = {
   maxBatch: integer(
     'MAX_BATCH',
     8,
-    'rows of the running batch: a request takes one, or its beams',
+    'rows of the running batch: a request takes one, with beam search one per beam',
     {
       min: 1,
       max: 64,

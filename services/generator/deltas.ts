@@ -1,11 +1,14 @@
-/** Text that was written and not yet sent. */
+/** Text that was generated and not yet sent. */
 export interface Delta {
   readonly text: string;
   /** Tokens so far. */
   readonly tokens: number;
 }
 
-/** Text on its way to a reader; a slow reader gets more of it at a time, and nobody waits for him. */
+/**
+ * Text on its way to a reader. What a slow reader has not yet read is joined to one delta, so that
+ * generation never waits for the reader.
+ */
 export class Deltas {
   #text = '';
   #tokens = 0;
@@ -23,17 +26,14 @@ export class Deltas {
     this.#wake?.();
   }
 
-  async *[Symbol.asyncIterator](): AsyncGenerator<Delta> {
-    for (;;) {
-      if (this.#text !== '') {
-        const delta = { text: this.#text, tokens: this.#tokens };
-        this.#text = '';
-        yield delta;
-      } else if (this.#ended) {
-        return;
-      } else {
-        await new Promise<void>((resolve) => (this.#wake = resolve));
-      }
+  /** Waits for text; undefined once it has ended and all was read. For one reader. */
+  async next(): Promise<Delta | undefined> {
+    while (this.#text === '' && !this.#ended) {
+      await new Promise<void>((resolve) => (this.#wake = resolve));
     }
+    if (this.#text === '') return undefined;
+    const delta = { text: this.#text, tokens: this.#tokens };
+    this.#text = '';
+    return delta;
   }
 }

@@ -3,6 +3,7 @@ import { DomainError } from '../../lib/errors.ts';
 import type { BackendOptions } from '../../lib/runtime/backend.ts';
 import {
   type Generator,
+  type GeneratorQueue,
   type GeneratorRun,
   createGenerator,
 } from '../../lib/runtime/decode/generator.ts';
@@ -17,6 +18,8 @@ export interface GeneratorModelOptions {
   readonly backend: BackendOptions;
   /** Rows of the running batch. */
   readonly maxRows: number;
+  /** Where requests wait for rows; default: a queue of its own. */
+  readonly queue?: GeneratorQueue;
   readonly onRun: (run: GeneratorRun) => void;
 }
 
@@ -26,7 +29,7 @@ export class GeneratorModel implements Model {
   readonly generator: Generator;
   readonly encoderTokenizer: Tokenizer;
   readonly decoderTokenizer: Tokenizer;
-  /** [N, C] of the visual tokens that it takes. */
+  /** [N, C] of the visual tokens that its encoder takes. */
   readonly tokensShape: readonly [number, number];
   readonly #end: () => Promise<void>;
 
@@ -43,10 +46,10 @@ export class GeneratorModel implements Model {
     this.tokensShape = generator.tokensShape;
   }
 
-  /** Loads into a worker of its own, and warms by writing a few tokens of a blank picture. */
+  /** Loads into a worker of its own, and warms up by generating a few tokens for a blank image. */
   static async load(
     release: OpenedRelease,
-    { backend: backendOptions, maxRows, onRun }: GeneratorModelOptions,
+    { backend: backendOptions, maxRows, queue, onRun }: GeneratorModelOptions,
   ): Promise<GeneratorModel> {
     const { folder, manifest } = release;
     let warm = false;
@@ -56,8 +59,7 @@ export class GeneratorModel implements Model {
         folder,
         preset: manifest.preset,
         maxRows,
-        // The line is before it, so that it knows priorities and deadlines.
-        queueLimit: maxRows + 1,
+        ...(queue && { queue }),
         onRun: (run) => {
           if (warm) onRun(run);
         },
@@ -94,15 +96,15 @@ export class GeneratorModel implements Model {
     );
     for (const { logProbs } of await Promise.all(blank)) {
       if (logProbs.every((logProb) => Number.isFinite(logProb))) continue;
-      const message = 'the decoder answers a blank picture with probabilities that are no numbers';
+      const message = 'the decoder gives NaN or infinite log-probabilities for a blank image';
       throw new DomainError('DATA_LOSS', 'MODEL_BROKEN', message);
     }
   }
 }
 
-/** By the digest of its file: releases often share them, and reading one holds other requests up. */
+/** By the digest of its file: releases often share them, and reading one blocks other requests. */
 const tokenizers = new Map<string, Tokenizer>();
-const mostTokenizers = 8;
+const maxTokenizers = 8;
 
 function tokenizerOf({ files }: Manifest, folder: string, name: string): Tokenizer {
   const digest = files[name]!.sha256;
@@ -110,6 +112,6 @@ function tokenizerOf({ files }: Manifest, folder: string, name: string): Tokeniz
   tokenizers.delete(digest);
   tokenizers.set(digest, tokenizer);
   const [oldest] = tokenizers.keys();
-  if (tokenizers.size > mostTokenizers && oldest !== undefined) tokenizers.delete(oldest);
+  if (tokenizers.size > maxTokenizers && oldest !== undefined) tokenizers.delete(oldest);
   return tokenizer;
 }

@@ -6,7 +6,7 @@ import type { generatorService } from '../../lib/rpc/services.ts';
 import { tensorOf } from '../../lib/rpc/tensors.ts';
 import type { ReleaseHolder } from '../../lib/releases/holder.ts';
 import type { Telemetry } from '../../lib/telemetry/telemetry.ts';
-import { Timeline } from '../../lib/telemetry/timeline.ts';
+import { StageTimer } from '../../lib/telemetry/stage-timer.ts';
 import { Deltas } from './deltas.ts';
 import type { GeneratorModel } from './model.ts';
 import type { ReportWriter } from './writer.ts';
@@ -22,7 +22,7 @@ export const generatorImplementation = (
   async *generate({ release, tokens, text, decoding, priority, stream }, { signal, deadline }) {
     using lease = holder.acquire(release);
     const { model, manifest } = lease;
-    const timeline = new Timeline(telemetry, manifest.variant);
+    const timer = new StageTimer(telemetry, manifest.variant);
     const deltas = new Deltas();
     const left = new AbortController();
     const item = {
@@ -37,16 +37,18 @@ export const generatorImplementation = (
         if (stream) deltas.push(text, tokens);
       },
     };
-    const writing = writer.write(item, timeline).finally(() => deltas.end());
-    // It is awaited below, where the reader has not left before.
+    const writing = writer.write(item, timer).finally(() => deltas.end());
+    // Awaited below, unless the reader leaves before.
     writing.catch(() => {});
     try {
-      for await (const delta of deltas) yield { release, delta };
+      for (let delta = await deltas.next(); delta; delta = await deltas.next()) {
+        yield { release, delta };
+      }
       const { finishReason, ...written } = await writing;
       const result = {
         ...written,
         finishReason: finishReasons[finishReason],
-        timings: timeline.timings,
+        timings: timer.timings,
       };
       yield { release, result };
     } finally {

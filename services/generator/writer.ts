@@ -1,29 +1,30 @@
 import { invalidArgument } from '../../lib/errors.ts';
 import type { Tensor } from '../../lib/graph/types.ts';
-import type { Generated } from '../../lib/runtime/decode/generator.ts';
+import type { Generated, GeneratorQueue } from '../../lib/runtime/decode/generator.ts';
 import { type DecodingInput, parseDecodingOptions } from '../../lib/releases/decoding.ts';
-import { BatchQueue, type Priority } from '../../lib/runtime/queue.ts';
+import { Admission } from '../../lib/runtime/admission.ts';
+import type { Priority } from '../../lib/runtime/request-queue.ts';
 import { queueObserver, watchQueues } from '../../lib/telemetry/queue.ts';
 import type { Telemetry } from '../../lib/telemetry/telemetry.ts';
-import type { Timeline } from '../../lib/telemetry/timeline.ts';
+import type { StageTimer } from '../../lib/telemetry/stage-timer.ts';
 import type { GeneratorConfig } from './config.ts';
 import type { GeneratorModel } from './model.ts';
 
-/** One report on its way. */
+/** A request for one report. */
 export interface WriteItem {
   readonly model: GeneratorModel;
   /** Visual tokens, of the model's shape. */
   readonly tokens: Tensor<'float32'>;
   /** Labels or indication. */
   readonly text: string;
-  /** What the caller says of decoding; the rest is the release's. */
+  /** Overrides the release's decoding options. */
   readonly decoding: DecodingInput;
   readonly priority: Priority;
-  /** Fires when nobody wants the answer any more: the next step is without it. */
+  /** Fires when the caller leaves: the request takes no further step. */
   readonly signal: AbortSignal;
   /** Milliseconds since the epoch. */
   readonly deadline: number | undefined;
-  /** Text as it becomes certain, and the tokens so far. */
+  /** Called with text that no later token changes, and the tokens so far. */
   readonly onText: (text: string, tokens: number) => void;
 }
 
@@ -37,63 +38,60 @@ export interface Written {
   readonly meanLogProbability: number;
 }
 
-const mostTextCharacters = 10_000;
+const maxTextCharacters = 10_000;
 
-/** Admits, and lets requests into the running batch, which they share a step at a time. */
+/** Admits requests; the generators of the releases take them when rows of their batches are free. */
 export class ReportWriter {
   readonly #telemetry: Telemetry;
-  readonly #queue: BatchQueue<() => Promise<Written>, Written>;
+  readonly #admission: Admission;
 
-  constructor(config: GeneratorConfig, telemetry: Telemetry) {
+  /** `queue` is what the generators take requests from. */
+  constructor(config: GeneratorConfig, telemetry: Telemetry, queue: GeneratorQueue) {
+    const { metrics } = telemetry;
     this.#telemetry = telemetry;
-    this.#queue = new BatchQueue({
+    this.#admission = new Admission({
       maxRequests: config.queueLimit,
       maxBytes: config.queueBytes,
-      concurrency: config.maxBatch,
-      run: async ({ items }) => Promise.all(items.map((work) => work())),
-      observer: queueObserver(telemetry.metrics),
+      observer: queueObserver(metrics),
     });
-    watchQueues(telemetry.metrics, this.#queue, [this.#queue]);
+    watchQueues(metrics, this.#admission, [queue]);
   }
 
   /**
    * Throws INVALID_ARGUMENT naming `text` or an option, RESOURCE_EXHAUSTED when full, CANCELLED or
    * DEADLINE_EXCEEDED when its caller has left.
    */
-  async write(item: WriteItem, timeline: Timeline): Promise<Written> {
-    const { model, text, decoding, tokens, priority, signal, deadline } = item;
-    if (text.length > mostTextCharacters) {
-      const message = `has ${text.length} characters, at most ${mostTextCharacters} are taken`;
+  async write(item: WriteItem, timer: StageTimer): Promise<Written> {
+    const { model, text, decoding, tokens, priority } = item;
+    if (text.length > maxTextCharacters) {
+      const message = `has ${text.length} characters, expected at most ${maxTextCharacters}`;
       throw invalidArgument('TEXT_TOO_LONG', 'text', message);
     }
     const options = parseDecodingOptions({ ...model.manifest.decoding, ...decoding });
     const { maxTextTokens } = model.manifest.preset;
     const textIds = model.encoderTokenizer.encode(text).slice(0, maxTextTokens);
-    const work = (): Promise<Written> => this.#write(item, options, textIds, timeline);
-    return this.#queue.submit(work, {
-      bytes: tokens.data.byteLength,
-      priority,
-      signal,
-      deadline,
-    });
+    using _permit = this.#admission.acquire(tokens.data.byteLength, priority);
+    return await this.#write(item, options, textIds, timer);
   }
 
-  /** Ends what was admitted. */
+  /** Refuses new requests and finishes the admitted ones. */
   close(): Promise<void> {
-    return this.#queue.close();
+    return this.#admission.close();
   }
 
   async #write(
-    { model, tokens, signal, onText }: WriteItem,
+    { model, tokens, priority, signal, deadline, onText }: WriteItem,
     options: ReturnType<typeof parseDecodingOptions>,
     textIds: readonly number[],
-    timeline: Timeline,
+    timer: StageTimer,
   ): Promise<Written> {
     const pieces = model.decoderTokenizer.streamDecoder();
     let sent = '';
     let firstMs = 0;
     const generated = await model.generator.generate({ tokens, textIds }, options, {
+      priority,
       signal,
+      deadline,
       onToken: ({ id, index }) => {
         if (index === 0) firstMs = performance.now();
         const piece = pieces.push(id);
@@ -102,10 +100,10 @@ export class ReportWriter {
       },
     });
     const text = model.decoderTokenizer.decode(generated.ids as number[]);
-    // What the deltas left out, so that together they are the text.
+    // What the stream decoder held back, so that the deltas together are the text.
     const rest = text.slice(sent.length);
     if (rest !== '') onText(rest, generated.ids.length);
-    this.#observe(model, generated, { textTokens: textIds.length, firstMs }, timeline);
+    this.#observe(model, generated, { textTokens: textIds.length, firstMs }, timer);
     return writtenOf(generated, text, textIds.length);
   }
 
@@ -113,23 +111,23 @@ export class ReportWriter {
     { manifest, tokensShape }: GeneratorModel,
     { ids, timings }: Generated,
     { textTokens, firstMs }: { readonly textTokens: number; readonly firstMs: number },
-    timeline: Timeline,
+    timer: StageTimer,
   ): void {
     const { metrics } = this.#telemetry;
     const { variant } = manifest;
     const endMs = performance.now();
     const decodeMs = endMs - timings.decodeMs;
     const prefillMs = decodeMs - timings.prefillMs;
-    timeline.add('queue', timeline.startMs, prefillMs);
-    timeline.add('prefill', prefillMs, decodeMs);
-    timeline.add('generate', decodeMs, endMs);
+    timer.add('queue', timer.startMs, prefillMs);
+    timer.add('prefill', prefillMs, decodeMs);
+    timer.add('generate', decodeMs, endMs);
     metrics.tokens.inc({ kind: 'image' }, tokensShape[0]);
     metrics.tokens.inc({ kind: 'text' }, textTokens);
     metrics.tokens.inc({ kind: 'generated' }, ids.length);
     if (firstMs === 0) return;
-    timeline.mark('first_token', timeline.startMs, firstMs);
-    timeline.within(() => {
-      metrics.firstToken.observe({ variant }, (firstMs - timeline.startMs) / 1000);
+    timer.mark('first_token', timer.startMs, firstMs);
+    timer.within(() => {
+      metrics.firstToken.observe({ variant }, (firstMs - timer.startMs) / 1000);
       if (ids.length < 2) return;
       metrics.perToken.observe({ variant }, (endMs - firstMs) / 1000 / (ids.length - 1));
     });

@@ -1,69 +1,69 @@
-import { type Batch, BatchQueue, type Priority } from '../../lib/runtime/queue.ts';
+import { Admission } from '../../lib/runtime/admission.ts';
+import { type Batch, Batcher } from '../../lib/runtime/batcher.ts';
+import type { Priority } from '../../lib/runtime/request-queue.ts';
 import { queueObserver, watchQueues } from '../../lib/telemetry/queue.ts';
+import type { StageTimer } from '../../lib/telemetry/stage-timer.ts';
 import type { Telemetry } from '../../lib/telemetry/telemetry.ts';
-import type { Timeline } from '../../lib/telemetry/timeline.ts';
 import { inBatchSpan } from '../../lib/telemetry/tracing.ts';
 import type { LabelerConfig } from './config.ts';
 import type { Label, LabelerModel } from './model.ts';
 
-/** One embedding on its way. */
+/** A request for the labels of one embedding. */
 export interface ClassifyItem {
   readonly model: LabelerModel;
   readonly pooled: Float32Array;
-  readonly timeline: Timeline;
+  readonly timer: StageTimer;
 }
 
 export interface Place {
   readonly priority: Priority;
-  /** Fires when nobody wants the answer any more. */
+  /** Fires when the caller leaves. */
   readonly signal: AbortSignal;
   /** Milliseconds since the epoch. */
   readonly deadline: number | undefined;
 }
 
-/** Admits, and classifies in batches. */
+/** Admits requests and classifies them in batches. */
 export class Classifier {
   readonly #telemetry: Telemetry;
-  readonly #queue: BatchQueue<ClassifyItem, readonly Label[]>;
+  readonly #admission: Admission;
+  readonly #inference: Batcher<ClassifyItem, readonly Label[]>;
 
   constructor(config: LabelerConfig, telemetry: Telemetry) {
     this.#telemetry = telemetry;
-    this.#queue = new BatchQueue({
-      maxRequests: config.queueLimit,
-      maxBytes: config.queueBytes,
+    const { metrics } = telemetry;
+    const observer = queueObserver(metrics, { batches: true });
+    const { queueLimit: maxRequests, queueBytes: maxBytes } = config;
+    this.#admission = new Admission({ maxRequests, maxBytes, observer });
+    this.#inference = new Batcher({
       maxBatch: config.maxBatch,
       maxDelayMs: config.batchDelayMs,
       run: (batch) => this.#run(batch),
-      observer: queueObserver(telemetry.metrics, { batches: true }),
+      observer,
     });
-    watchQueues(telemetry.metrics, this.#queue, [this.#queue]);
+    watchQueues(metrics, this.#admission, [this.#inference]);
   }
 
   /**
    * All labels in their order. Throws RESOURCE_EXHAUSTED when full, CANCELLED or DEADLINE_EXCEEDED
    * when its caller has left.
    */
-  classify(item: ClassifyItem, { priority, signal, deadline }: Place): Promise<readonly Label[]> {
-    return this.#queue.submit(item, {
-      key: item.model.manifest.id,
-      bytes: item.pooled.byteLength,
-      priority,
-      signal,
-      deadline,
-    });
+  async classify(item: ClassifyItem, place: Place): Promise<readonly Label[]> {
+    using _permit = this.#admission.acquire(item.pooled.byteLength, place.priority);
+    return await this.#inference.submit(item, { ...place, key: item.model.manifest.id });
   }
 
-  /** Ends what was admitted. */
+  /** Refuses new requests and finishes the admitted ones. */
   close(): Promise<void> {
-    return this.#queue.close();
+    return this.#admission.close();
   }
 
   async #run({ items, waitedMs, signal }: Batch<ClassifyItem>) {
     const startMs = performance.now();
-    for (const [index, { timeline }] of items.entries()) {
-      timeline.add('queue', startMs - waitedMs[index]!, startMs);
+    for (const [index, { timer }] of items.entries()) {
+      timer.add('queue', startMs - waitedMs[index]!, startMs);
     }
-    const spans = items.map(({ timeline }) => timeline.span);
+    const spans = items.map(({ timer }) => timer.span);
     const labels = await inBatchSpan(this.#telemetry.tracer, 'labeler batch', spans, () =>
       items[0]!.model.classify(
         items.map(({ pooled }) => pooled),
@@ -71,7 +71,7 @@ export class Classifier {
       ),
     );
     const endMs = performance.now();
-    for (const { timeline } of items) timeline.add('inference', startMs, endMs);
+    for (const { timer } of items) timer.add('inference', startMs, endMs);
     return labels;
   }
 }

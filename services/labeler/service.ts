@@ -5,7 +5,7 @@ import type { labelerService } from '../../lib/rpc/services.ts';
 import { tensorOf } from '../../lib/rpc/tensors.ts';
 import type { ReleaseHolder } from '../../lib/releases/holder.ts';
 import type { Telemetry } from '../../lib/telemetry/telemetry.ts';
-import { Timeline } from '../../lib/telemetry/timeline.ts';
+import { StageTimer } from '../../lib/telemetry/stage-timer.ts';
 import { labelText } from '../../lib/text/labels/label-text.ts';
 import type { Classifier } from './classifier.ts';
 import type { LabelerModel } from './model.ts';
@@ -21,15 +21,15 @@ export const labelerImplementation = (
   async classify({ release, pooled: message, priority: urgency }, { signal, deadline }) {
     using lease = holder.acquire(release);
     const { model, manifest } = lease;
-    const timeline = new Timeline(telemetry, manifest.variant);
+    const timer = new StageTimer(telemetry, manifest.variant);
     const { data: pooled } = tensorOf(message, 'pooled', [model.channels]);
     const place = { priority: priorityOf(urgency), signal, deadline };
-    const labels = await classifier.classify({ model, pooled, timeline }, place);
+    const labels = await classifier.classify({ model, pooled, timer }, place);
     return {
       release: manifest.id,
       labels: labels.map((label) => ({ ...label, state: states[label.state] })),
       labelText: labelText(Object.fromEntries(labels.map(({ name, state }) => [name, state]))),
-      timings: timeline.timings,
+      timings: timer.timings,
     };
   },
 });

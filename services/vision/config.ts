@@ -5,7 +5,7 @@ import { batchSettings, modelSettings } from '../../lib/service/model-settings.t
 export const settings = {
   ...modelSettings(50052, 9465),
   ...batchSettings,
-  decodeConcurrency: integer('DECODE_CONCURRENCY', 2, 'pictures decoded at a time', { min: 1 }),
+  decodeConcurrency: integer('DECODE_CONCURRENCY', 2, 'images decoded at a time', { min: 1 }),
 };
 
 export type VisionConfig = Config<typeof settings>;

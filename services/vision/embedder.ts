@@ -3,20 +3,22 @@ import type { Tensor } from '../../lib/graph/types.ts';
 import { decodeImage } from '../../lib/image/decode.ts';
 import type { DecodedImage } from '../../lib/image/decoded.ts';
 import { preprocess } from '../../lib/image/preprocess.ts';
-import { type Batch, BatchQueue, type Priority } from '../../lib/runtime/queue.ts';
+import { Admission } from '../../lib/runtime/admission.ts';
+import { type Batch, Batcher } from '../../lib/runtime/batcher.ts';
+import type { Priority } from '../../lib/runtime/request-queue.ts';
 import { queueObserver, watchQueues } from '../../lib/telemetry/queue.ts';
+import type { StageTimer } from '../../lib/telemetry/stage-timer.ts';
 import type { Telemetry } from '../../lib/telemetry/telemetry.ts';
-import type { Timeline } from '../../lib/telemetry/timeline.ts';
 import { inBatchSpan } from '../../lib/telemetry/tracing.ts';
 import type { VisionConfig } from './config.ts';
 import type { Embedding, VisionModel } from './model.ts';
 
-/** One picture on its way. */
+/** A request for the embedding of one image. */
 export interface EmbedItem {
   readonly model: VisionModel;
   readonly bytes: Uint8Array;
   readonly priority: Priority;
-  /** Fires when nobody wants the answer any more. */
+  /** Fires when the caller leaves. */
   readonly signal: AbortSignal;
   /** Milliseconds since the epoch. */
   readonly deadline: number | undefined;
@@ -26,107 +28,80 @@ export interface Embedded extends Embedding {
   readonly image: Omit<DecodedImage, 'pixels'>;
 }
 
-interface Prepared {
+interface Encoded {
   readonly model: VisionModel;
-  readonly tensor: Tensor<'float32'>;
-  readonly timeline: Timeline;
+  readonly bytes: Uint8Array;
+  readonly timer: StageTimer;
 }
 interface Decoded {
   readonly tensor: Tensor<'float32'>;
   readonly image: Omit<DecodedImage, 'pixels'>;
 }
+interface Prepared {
+  readonly model: VisionModel;
+  readonly tensor: Tensor<'float32'>;
+  readonly timer: StageTimer;
+}
 
 /**
- * Admits, decodes a few at a time, and embeds in batches. Admission bounds what is here as a whole,
- * from the arrival of a request to its answer; within it the decoders and the model have lines of their
- * own, so that the next pictures are decoded while the model runs.
+ * Admits a request, decodes its image on the CPU, a few images at a time, and embeds it in a batch. Both
+ * stages take requests in the same order, so that priority holds at each, and the next images are
+ * decoded while the model runs. Admission bounds both together.
  */
 export class Embedder {
   readonly #telemetry: Telemetry;
-  readonly #admission: BatchQueue<() => Promise<Embedded>, Embedded>;
-  readonly #decoding: BatchQueue<() => Promise<Decoded>, Decoded>;
-  readonly #inference: BatchQueue<Prepared, Embedding>;
+  readonly #admission: Admission;
+  readonly #decoding: Batcher<Encoded, Decoded>;
+  readonly #inference: Batcher<Prepared, Embedding>;
 
   constructor(config: VisionConfig, telemetry: Telemetry) {
     this.#telemetry = telemetry;
+    const { metrics } = telemetry;
+    const observer = queueObserver(metrics);
     const { queueLimit: maxRequests, queueBytes: maxBytes } = config;
-    const { maxBatch, batchDelayMs: maxDelayMs, decodeConcurrency: concurrency } = config;
-    const observer = queueObserver(telemetry.metrics);
-    this.#admission = new BatchQueue({
-      maxRequests,
-      maxBytes,
-      concurrency: maxRequests,
-      run: async ({ items }) => Promise.all(items.map((work) => work())),
+    this.#admission = new Admission({ maxRequests, maxBytes, observer });
+    this.#decoding = new Batcher({
+      concurrency: config.decodeConcurrency,
+      run: ({ items }) => Promise.all(items.map((item) => decode(item))),
       observer,
     });
-    // What was admitted finds room.
-    const room = { maxRequests: 2 * maxRequests, maxBytes: Number.MAX_SAFE_INTEGER };
-    this.#decoding = new BatchQueue({
-      ...room,
-      concurrency,
-      run: async ({ items }) => Promise.all(items.map((work) => work())),
-      observer,
-    });
-    this.#inference = new BatchQueue({
-      ...room,
-      maxBatch,
-      maxDelayMs,
+    this.#inference = new Batcher({
+      maxBatch: config.maxBatch,
+      maxDelayMs: config.batchDelayMs,
       run: (batch) => this.#run(batch),
-      observer: queueObserver(telemetry.metrics, { batches: true }),
+      observer: queueObserver(metrics, { batches: true }),
     });
-    watchQueues(telemetry.metrics, this.#admission, [this.#decoding, this.#inference]);
+    watchQueues(metrics, this.#admission, [this.#decoding, this.#inference]);
   }
 
   /**
    * Throws INVALID_ARGUMENT naming `image` for what cannot be decoded, RESOURCE_EXHAUSTED when full,
    * CANCELLED or DEADLINE_EXCEEDED when its caller has left.
    */
-  embed(item: EmbedItem, timeline: Timeline): Promise<Embedded> {
-    const { bytes, priority, signal, deadline } = item;
+  async embed(item: EmbedItem, timer: StageTimer): Promise<Embedded> {
+    const { model, bytes, ...place } = item;
     if (bytes.byteLength === 0) {
-      throw invalidArgument(
-        'IMAGE_MISSING',
-        'image',
-        'is empty; expected JPEG, PNG, TIFF or DICOM',
-      );
+      const message = 'is empty; expected JPEG, PNG, TIFF or DICOM';
+      throw invalidArgument('IMAGE_MISSING', 'image', message);
     }
-    const place = { priority, signal, deadline };
-    const work = (): Promise<Embedded> => this.#embed(item, timeline, place);
-    return this.#admission.submit(work, { ...place, bytes: bytes.byteLength });
+    using _permit = this.#admission.acquire(bytes.byteLength, place.priority);
+    const { tensor, image } = await this.#decoding.submit({ model, bytes, timer }, place);
+    const prepared = { model, tensor, timer };
+    const key = model.manifest.id;
+    return { ...(await this.#inference.submit(prepared, { ...place, key })), image };
   }
 
-  /** Ends what was admitted. */
-  async close(): Promise<void> {
-    for (const queue of [this.#admission, this.#decoding, this.#inference]) await queue.close();
-  }
-
-  async #embed(
-    { model, bytes }: EmbedItem,
-    timeline: Timeline,
-    place: { readonly priority: Priority; readonly signal: AbortSignal },
-  ): Promise<Embedded> {
-    const { id, preprocessing } = model.manifest;
-    const decode = async (): Promise<Decoded> => {
-      const { pixels, ...image } = await timeline.measure('decode', () =>
-        decodeImage(bytes, { field: 'image' }),
-      );
-      const tensor = await timeline.measure('preprocess', () =>
-        preprocess({ pixels, ...image }, preprocessing),
-      );
-      return { tensor, image };
-    };
-    const { tensor, image } = await this.#decoding.submit(decode, place);
-    const prepared = { model, tensor, timeline };
-    const embedding = await this.#inference.submit(prepared, { ...place, key: id });
-    return { ...embedding, image };
+  /** Refuses new requests and finishes the admitted ones. */
+  close(): Promise<void> {
+    return this.#admission.close();
   }
 
   async #run({ items, waitedMs, signal }: Batch<Prepared>): Promise<readonly Embedding[]> {
     const startMs = performance.now();
-    for (const [index, { timeline }] of items.entries()) {
-      timeline.add('queue', startMs - waitedMs[index]!, startMs);
+    for (const [index, { timer }] of items.entries()) {
+      timer.add('queue', startMs - waitedMs[index]!, startMs);
     }
-    const spans = items.map(({ timeline }) => timeline.span);
+    const spans = items.map(({ timer }) => timer.span);
     const embeddings = await inBatchSpan(this.#telemetry.tracer, 'vision batch', spans, () =>
       items[0]!.model.embed(
         items.map(({ tensor }) => tensor),
@@ -134,7 +109,18 @@ export class Embedder {
       ),
     );
     const endMs = performance.now();
-    for (const { timeline } of items) timeline.add('inference', startMs, endMs);
+    for (const { timer } of items) timer.add('inference', startMs, endMs);
     return embeddings;
   }
+}
+
+/** An image that cannot be decoded is the failure of its own request. */
+async function decode({ model, bytes, timer }: Encoded): Promise<Decoded> {
+  const { pixels, ...image } = await timer.measure('decode', () =>
+    decodeImage(bytes, { field: 'image' }),
+  );
+  const tensor = await timer.measure('preprocess', () =>
+    preprocess({ pixels, ...image }, model.manifest.preprocessing),
+  );
+  return { tensor, image };
 }

@@ -7,7 +7,7 @@ import type { visionService } from '../../lib/rpc/services.ts';
 import { tensorMessage } from '../../lib/rpc/tensors.ts';
 import type { ReleaseHolder } from '../../lib/releases/holder.ts';
 import type { Telemetry } from '../../lib/telemetry/telemetry.ts';
-import { Timeline } from '../../lib/telemetry/timeline.ts';
+import { StageTimer } from '../../lib/telemetry/stage-timer.ts';
 import type { Embedder } from './embedder.ts';
 import type { VisionModel } from './model.ts';
 
@@ -26,9 +26,9 @@ export const visionImplementation = (
   async embed({ release, image: bytes, priority }, { signal, deadline }) {
     using lease = holder.acquire(release);
     const { model, manifest } = lease;
-    const timeline = new Timeline(telemetry, manifest.variant);
+    const timer = new StageTimer(telemetry, manifest.variant);
     const item = { model, bytes, priority: priorityOf(priority), signal, deadline };
-    const { tokens, tokensShape, pooled, image } = await embedder.embed(item, timeline);
+    const { tokens, tokensShape, pooled, image } = await embedder.embed(item, timer);
     const outOfDistribution = model.outOfDistribution(pooled);
     return {
       release: manifest.id,
@@ -43,7 +43,7 @@ export const visionImplementation = (
         encodedBytes: bytes.byteLength,
       },
       ...(outOfDistribution !== undefined && { outOfDistribution }),
-      timings: timeline.timings,
+      timings: timer.timings,
     };
   },
 });

@@ -13,7 +13,7 @@ interface Beam {
   /** From the start token on. */
   readonly ids: readonly number[];
   readonly logProbs: readonly number[];
-  /** Sum over its tokens after processors, which is what beams are compared by. */
+  /** Sum of the log-probabilities of its tokens after processors; beams are compared by it. */
   readonly score: number;
 }
 
@@ -60,13 +60,13 @@ export function beamSearch({ options, start, eos, onToken }: SearchContext): Sea
         next.push({ beam: { ids: [...from.ids, token], logProbs, score }, parent, token });
         if (next.length === width) break;
       }
-      beams = next.map(({ beam }) => beam);
       const best = candidates[0]?.score ?? -Infinity;
       if (finished.isDone(best, length)) return finish();
-      if (length === maxTokens || next.length === 0) {
-        for (const beam of beams) finished.add({ ...beam, finishReason: 'length' }, length);
-        return finish();
-      }
+      // Where processors forbid every token, the beams end as they are.
+      if (next.length === 0 && finished.isEmpty) finished.addCut(beams);
+      beams = next.map(({ beam }) => beam);
+      if (length === maxTokens) finished.addCut(beams);
+      if (length === maxTokens || next.length === 0) return finish();
       return next.map(({ parent, token }) => ({ parent, token }));
     },
     found: () => finished.found(),
@@ -111,6 +111,10 @@ class Finished {
     this.#options = options;
   }
 
+  get isEmpty(): boolean {
+    return this.#kept.length === 0;
+  }
+
   get best(): Hypothesis {
     const [first] = this.#kept;
     if (!first) throw new RangeError('no hypothesis has finished');
@@ -123,6 +127,13 @@ class Finished {
     this.#kept.push({ hypothesis, rank });
     this.#kept.sort((a, b) => b.rank - a.rank);
     this.#kept.length = Math.min(this.#kept.length, this.#options.beams);
+  }
+
+  /** Adds beams that have not ended by themselves. */
+  addCut(beams: readonly Beam[]): void {
+    for (const beam of beams) {
+      this.add({ ...beam, finishReason: 'length' }, Math.max(1, beam.logProbs.length));
+    }
   }
 
   /** Whether running beams, the best of which scores `best` after `length` tokens, need not go on. */

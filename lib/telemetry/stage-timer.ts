@@ -3,30 +3,30 @@ import type { Stage } from './metrics.ts';
 import type { Telemetry } from './telemetry.ts';
 import { failSpan } from './tracing.ts';
 
-/** One stage of a request, as it is told to the caller. */
+/** One stage of a request, as the caller receives it; times from the start of the request. */
 export interface Timing {
   readonly stage: string;
   readonly startMs: number;
   readonly durationMs: number;
 }
 
-/** The stages of one request: each is a span of its trace, a duration in the metrics, and a timing. */
-export class Timeline {
+/** Times the stages of one request: each is a span of its trace, a duration in the metrics, a timing. */
+export class StageTimer {
   readonly #telemetry: Telemetry;
   readonly #variant: string;
   readonly #context: Context = context.active();
-  /** When it began, as `performance.now` gives it. */
+  /** When the request began, as `performance.now` gives it. */
   readonly startMs = performance.now();
   readonly #startEpochMs = Date.now();
   readonly timings: Timing[] = [];
 
-  /** Begins now, as a part of what is being traced. */
+  /** Starts now, within the current trace. */
   constructor(telemetry: Telemetry, variant: string) {
     this.#telemetry = telemetry;
     this.#variant = variant;
   }
 
-  /** Of the request. */
+  /** The request's span. */
   get span(): Span | undefined {
     return trace.getSpan(this.#context);
   }
@@ -42,7 +42,7 @@ export class Timeline {
       throw error;
     } finally {
       span.end();
-      this.#note(stage, startMs, performance.now(), active);
+      this.#record(stage, startMs, performance.now(), active);
     }
   }
 
@@ -50,10 +50,10 @@ export class Timeline {
   add(stage: Stage, startMs: number, endMs: number, attributes: Attributes = {}): void {
     const span = this.#begin(stage, startMs, attributes);
     span.end(this.#epoch(endMs));
-    this.#note(stage, startMs, endMs, trace.setSpan(this.#context, span));
+    this.#record(stage, startMs, endMs, trace.setSpan(this.#context, span));
   }
 
-  /** A time that is told to the caller and is no stage of its own. */
+  /** A time that the caller receives and that is no stage. */
   mark(name: string, startMs: number, endMs: number): void {
     this.timings.push({
       stage: name,
@@ -62,7 +62,7 @@ export class Timeline {
     });
   }
 
-  /** Does `work` as a part of the request, so that what it observes points to its trace. */
+  /** Does `work` within the request's trace, so that exemplars point to it. */
   within<T>(work: () => T): T {
     return context.with(this.#context, work);
   }
@@ -72,7 +72,7 @@ export class Timeline {
     return this.#telemetry.tracer.startSpan(stage, options, this.#context);
   }
 
-  #note(stage: Stage, startMs: number, endMs: number, active: Context): void {
+  #record(stage: Stage, startMs: number, endMs: number, active: Context): void {
     this.mark(stage, startMs, endMs);
     const labels = { stage, variant: this.#variant };
     context.with(active, () =>
