@@ -40,7 +40,7 @@ const quantile = (q: number, by: string, metric: string, labels: string) =>
 const rate = (by: string, metric: string, labels = here) =>
   `sum by (${by}) (rate(${metric}{${labels}}[$__rate_interval]))`;
 
-const promises: Panel[] = [
+const objectivePanels: Panel[] = [
   {
     title: 'Reports',
     description: 'Calls that the gateway answered, by status.',
@@ -54,7 +54,7 @@ const promises: Panel[] = [
   },
   {
     title: 'Time to a report',
-    description: `From the call to its end, at the gateway. The promise: 99 % within ${reportSeconds} s. Dots are traces.`,
+    description: `From the start of a call to its end, at the gateway. The objective: 99 % within ${reportSeconds} s. Dots are traces.`,
     unit: 's',
     queries: [0.5, 0.95, 0.99].map((q) => [
       `p${q * 100}`,
@@ -63,7 +63,7 @@ const promises: Panel[] = [
   },
   {
     title: 'Time to the first token',
-    description: `From the generator's admission to the first token. The promise: 99 % within ${firstTokenSeconds} s.`,
+    description: `From the generator's admission to the first token. The objective: 99 % within ${firstTokenSeconds} s.`,
     unit: 's',
     queries: [0.5, 0.99].map((q) => [
       `p${q * 100}`,
@@ -77,7 +77,7 @@ const promises: Panel[] = [
   },
   {
     title: 'Error budget left',
-    description: 'Of each promise, by the last three days. Below 0 it is broken.',
+    description: 'Of each objective, over the last three days. Below 0 the objective is missed.',
     unit: 'percentunit',
     max: 1,
     queries: objectives.map(({ name, bad }) => [bad, `radscribe:${name}:budget_left{${here}}`]),
@@ -87,26 +87,26 @@ const promises: Panel[] = [
 const stages: Panel[] = [
   {
     title: 'p99 of each stage',
-    description: 'Where the time goes: waiting, decoding the picture, the model itself.',
+    description: 'Where the time goes: waiting, decoding the image, the model itself.',
     unit: 's',
     queries: [['{{job}} {{stage}}', `radscribe:stage_duration_seconds:p99_rate5m{${here}}`]],
   },
   {
     title: 'Waiting',
     description:
-      'Requests in the queues. The autoscaler adds replicas by this and by those running.',
+      'Requests in the queues. The autoscaler scales on their number plus those running.',
     unit: 'short',
     queries: [['{{job}}', `sum by (job) (radscribe_queue_depth{${here}})`]],
   },
   {
     title: 'Running',
-    description: 'Requests in a run of a model just now.',
+    description: 'Requests that are being processed.',
     unit: 'short',
     queries: [['{{job}}', `sum by (job) (radscribe_in_flight{${here}})`]],
   },
   {
     title: 'Batch size',
-    description: 'Mean number of requests that one run of a model serves.',
+    description: 'Mean number of requests in one run of a model.',
     unit: 'short',
     queries: [
       [
@@ -116,21 +116,21 @@ const stages: Panel[] = [
     ],
   },
   {
-    title: 'Bytes waiting',
-    description: 'Images and features in the queues, which have a limit of bytes too.',
+    title: 'Bytes admitted',
+    description: 'Images and features of the admitted requests; queues are limited by bytes too.',
     unit: 'bytes',
     queries: [['{{job}}', `sum by (job) (radscribe_queue_bytes{${here}})`]],
   },
   {
-    title: 'Turned away',
-    description: 'Calls refused before any work, by reason.',
+    title: 'Rejected',
+    description: 'Calls rejected before any work, by reason.',
     unit: 'reqps',
     needs: 'failure',
     queries: [['{{job}} {{reason}}', rate('job, reason', 'radscribe_rejected_total')]],
   },
   {
     title: 'Calls between services',
-    description: 'p99 as the gateway sees each stage: the network and the queue included.',
+    description: 'p99 of each stage as the gateway measures it, with the network and the queue.',
     unit: 's',
     queries: [
       [
@@ -149,13 +149,13 @@ const stages: Panel[] = [
 const generation: Panel[] = [
   {
     title: 'Tokens',
-    description: 'Read and written by the generator.',
+    description: 'Tokens that the generator reads and writes.',
     unit: 'short',
     queries: [['{{kind}}', rate('kind', 'radscribe_tokens_total')]],
   },
   {
     title: 'Time per token',
-    description: 'Between two tokens of one report, once the first is there.',
+    description: 'Between two tokens of one report, after the first.',
     unit: 's',
     queries: [0.5, 0.99].map((q) => [
       `p${q * 100}`,
@@ -169,7 +169,7 @@ const generation: Panel[] = [
   },
   {
     title: 'Decoding steps',
-    description: 'Runs of the decoder; each moves every report of the batch on by a token.',
+    description: 'Runs of the decoder; each adds one token to every report of the batch.',
     unit: 'short',
     queries: [['steps', rate('namespace', 'radscribe_decode_steps_total')]],
   },
@@ -179,7 +179,7 @@ const releases: Panel[] = [
   {
     title: 'Releases held',
     description:
-      'Replicas that hold each release. More than one release a channel is a switch, or skew.',
+      'Replicas that hold each release. More than one release per channel is a switch or a skew.',
     unit: 'short',
     queries: [
       [
@@ -190,7 +190,7 @@ const releases: Panel[] = [
   },
   {
     title: 'Failed loads',
-    description: 'A service goes on with the release it has.',
+    description: 'A service that cannot load a release continues with the one that it has.',
     unit: 'short',
     needs: 'failure',
     queries: [
@@ -199,7 +199,7 @@ const releases: Panel[] = [
   },
   {
     title: 'Shadow comparisons',
-    description: 'Answers of the shadow release against those that were given.',
+    description: 'Results of the shadow release compared with the answers that callers got.',
     unit: 'reqps',
     needs: 'shadow',
     queries: [['{{result}}', rate('result', 'radscribe_shadow_comparisons_total')]],
@@ -209,7 +209,7 @@ const releases: Panel[] = [
 const resources: Panel[] = [
   {
     title: 'Memory',
-    description: 'Resident, a line a replica. It must not climb from day to day.',
+    description: 'Resident memory of each replica. It must not grow from day to day.',
     unit: 'bytes',
     queries: [['{{job}} {{instance}}', `process_resident_memory_bytes{${here}}`]],
   },
@@ -221,7 +221,8 @@ const resources: Panel[] = [
   },
   {
     title: 'Event loop',
-    description: 'p99 of the delay of the event loop. Work that belongs in a worker shows here.',
+    description:
+      'p99 of the event loop delay. It rises when work that belongs in a worker runs on the main thread.',
     unit: 's',
     queries: [['{{job}}', `max by (job) (nodejs_eventloop_lag_p99_seconds{${here}})`]],
   },
@@ -241,17 +242,17 @@ const trainingGauge = (
 });
 
 const training: Panel[] = [
-  trainingGauge('Loss', 'loss', 'short', 'Of the last steps.'),
-  trainingGauge('Learning rate', 'learning_rate', 'short', 'As the schedule has it.'),
+  trainingGauge('Loss', 'loss', 'short', 'Mean of the last steps.'),
+  trainingGauge('Learning rate', 'learning_rate', 'short', 'Set by the schedule.'),
   trainingGauge('Gradient norm', 'gradient_norm', 'short', 'Before clipping.'),
   trainingGauge('Loss scale', 'loss_scale', 'short', 'Falls when float16 overflows.'),
-  trainingGauge('Studies', 'studies_per_second', 'short', 'Trained on, a second.'),
-  trainingGauge('Time left', 'eta_seconds', 's', 'Of the stage, as the trainer expects.'),
+  trainingGauge('Studies', 'studies_per_second', 'short', 'Trained per second.'),
+  trainingGauge('Time left', 'eta_seconds', 's', 'Of the stage, estimated by the trainer.'),
 ];
 
-/** Rows of the dashboard, top to bottom: first what is promised, then why it might break. */
+/** Rows of the dashboard, top to bottom: first the objectives, then what may make them fail. */
 export const rows: Readonly<Record<string, readonly Panel[]>> = {
-  'What is promised': promises,
+  Objectives: objectivePanels,
   Stages: stages,
   Generation: generation,
   Releases: releases,
@@ -265,7 +266,7 @@ const datasource = { type: 'prometheus', uid: '${datasource}' };
 export function dashboard(): unknown {
   const builder = new DashboardBuilder('RadScribe')
     .uid('radscribe')
-    .description('The chain from radiograph to report: promises, stages, releases, training.')
+    .description('The chain from image to report: objectives, stages, releases, training.')
     .tags(['radscribe'])
     .time({ from: 'now-6h', to: 'now' })
     .refresh('30s')

@@ -1,9 +1,9 @@
-/** What the cluster promises its callers, and how a broken promise is counted. */
+/** A service level objective: what the cluster promises its callers, and how failures are counted. */
 export interface Objective {
   /** In the names of rules: `radscribe:<name>:ratio_rate5m` is the share of bad events. */
   readonly name: string;
   readonly alert: string;
-  /** For people: what a bad event is. */
+  /** What a bad event is, for people. */
   readonly bad: string;
   /** The share that must be good, over 30 days. */
   readonly target: number;
@@ -12,12 +12,12 @@ export interface Objective {
   readonly failed: (window: string) => string;
 }
 
-/** Calls that answer one study; a batch lasts as long as its caller likes. */
+/** Calls that answer one study; how long a batch takes is up to its caller. */
 const reports = 'job="gateway",rpc_method=~"GenerateReport|StreamReport"';
 
 /**
- * Statuses that are the cluster's fault. RESOURCE_EXHAUSTED is told apart by
- * RadScribeQueueSaturated: quotas answer it too, and those are the caller's.
+ * Statuses that are the cluster's fault. RESOURCE_EXHAUSTED is not among them: quotas answer it too,
+ * and those are the caller's fault; RadScribeQueueSaturated covers full queues.
  */
 const faults = 'UNKNOWN|DEADLINE_EXCEEDED|FAILED_PRECONDITION|INTERNAL|UNAVAILABLE|DATA_LOSS';
 
@@ -29,7 +29,7 @@ const answered = ',rpc_grpc_status_code="OK"';
 const within = (metric: string, labels: string, seconds: string, window: string) =>
   `sum by (namespace) (rate(${metric}_bucket{${labels},le="${seconds}"}[${window}]))`;
 
-/** The limits are bounds of the histograms' buckets, or nothing could be counted. */
+/** Each limit must be a bound of the histogram's buckets; otherwise nothing can be counted. */
 export const reportSeconds = '10';
 export const firstTokenSeconds = '2.5';
 
@@ -40,7 +40,7 @@ export const objectives: readonly Objective[] = [
   {
     name: 'report_errors',
     alert: 'RadScribeReportErrors',
-    bad: 'reports that failed through no fault of the caller',
+    bad: 'reports that failed through a fault of the cluster',
     target: 0.999,
     total: (window) => calls('', window),
     failed: (window) => calls(`,rpc_grpc_status_code=~"${faults}"`, window),
@@ -66,18 +66,36 @@ export const objectives: readonly Objective[] = [
 ];
 
 /**
- * Multi-window, multi-burn-rate alerts of the Site Reliability Workbook, chapter 5: the long window says
- * that it matters, the short one that it still goes on.
+ * Multi-window, multi-burn-rate alerts of the Site Reliability Workbook, chapter 5: the long window shows
+ * that the damage matters, the short one that it continues.
  */
 export const burns = [
-  { long: '1h', short: '5m', factor: 14.4, severity: 'page', spent: '2 % of a month in an hour' },
-  { long: '6h', short: '30m', factor: 6, severity: 'page', spent: '5 % of a month in six hours' },
-  { long: '1d', short: '2h', factor: 3, severity: 'ticket', spent: '10 % of a month in a day' },
+  {
+    long: '1h',
+    short: '5m',
+    factor: 14.4,
+    severity: 'page',
+    spent: '2 % of the monthly error budget in an hour',
+  },
+  {
+    long: '6h',
+    short: '30m',
+    factor: 6,
+    severity: 'page',
+    spent: '5 % of the monthly error budget in six hours',
+  },
+  {
+    long: '1d',
+    short: '2h',
+    factor: 3,
+    severity: 'ticket',
+    spent: '10 % of the monthly error budget in a day',
+  },
   {
     long: '3d',
     short: '6h',
     factor: 1,
     severity: 'ticket',
-    spent: '10 % of a month in three days',
+    spent: '10 % of the monthly error budget in three days',
   },
 ] as const;

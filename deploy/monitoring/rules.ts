@@ -16,7 +16,7 @@ interface Group {
 
 const models = 'job=~"vision|labeler|generator"';
 const services = 'job=~"gateway|vision|labeler|generator"';
-/** Below this many events a long window says nothing: one failure at night is no page. */
+/** With fewer events a ratio says nothing: one failure at night does not page. */
 const fewest = 20;
 
 const percent = (share: number) => `${+(share * 100).toFixed(2)} %`;
@@ -59,7 +59,7 @@ const burnAlerts: Rule[] = objectives.flatMap(({ name, alert, bad, target, total
       annotations: annotate(
         alert,
         `{{ $value | humanizePercentage }} of calls over ${long}: ${bad}`,
-        `At most ${percent(1 - target)} may be. At this rate the error budget loses ${spent}.`,
+        `The objective allows ${percent(1 - target)}. This rate uses up ${spent}.`,
       ),
     };
   }),
@@ -105,32 +105,32 @@ const causes: Rule[] = [
     'page',
     '2m',
     `sum by (namespace, job) (up{${services}}) == 0`,
-    'No replica of {{ $labels.job }} answers',
-    'Every report needs this stage: all of them fail until one replica is back.',
+    'Prometheus reaches no replica of {{ $labels.job }}',
+    'Every report needs this stage. All reports fail until a replica is back.',
   ),
   alert(
     'RadScribeReplicaDown',
     'ticket',
     '15m',
     `up{${services}} == 0`,
-    'A replica of {{ $labels.job }} does not answer: {{ $labels.instance }}',
-    'The others carry its load. Prometheus has not been able to read its metrics for 15 minutes.',
+    'Prometheus does not reach a replica of {{ $labels.job }}: {{ $labels.instance }}',
+    'Its metrics have been unreadable for 15 minutes. The other replicas carry its load.',
   ),
   alert(
     'RadScribeQueueSaturated',
     'page',
     '5m',
     'sum by (namespace, job) (rate(radscribe_rejected_total{reason="queue_full"}[5m])) > 0.01 * sum by (namespace, job) (rate(rpc_server_call_duration_seconds_count[5m]))',
-    '{{ $labels.job }} turns calls away: {{ $value | humanize }} a second',
-    'Its queue is full, and callers are told RESOURCE_EXHAUSTED. It needs replicas or less load.',
+    '{{ $labels.job }} rejects {{ $value | humanize }} calls per second',
+    'Its queue is full, and callers receive RESOURCE_EXHAUSTED. Add replicas or reduce the load.',
   ),
   alert(
     'RadScribeQueueSlow',
     'ticket',
     '15m',
     'histogram_quantile(0.95, sum by (namespace, job, le) (rate(radscribe_stage_duration_seconds_bucket{stage="queue"}[5m]))) > 1',
-    'Requests wait {{ $value | humanizeDuration }} for {{ $labels.job }}',
-    'One request in twenty waits over a second before any work is done on it.',
+    'Requests wait {{ $value | humanizeDuration }} in the queue of {{ $labels.job }}',
+    'One request in twenty waits over a second before work on it begins.',
   ),
   alert(
     'RadScribeReleaseSkew',
@@ -138,7 +138,7 @@ const causes: Rule[] = [
     '10m',
     `count by (namespace, channel) (count by (namespace, channel, release) (radscribe_release_info{${models},channel!=""})) > 1`,
     'The stages hold {{ $value }} releases on channel {{ $labels.channel }}',
-    'A chain needs one release in every stage. Some replica has not followed the channel for 10 minutes.',
+    'A request needs the same release in every stage. Some replica has not loaded the new release for 10 minutes.',
   ),
   alert(
     'RadScribeReleaseLoadFailed',
@@ -146,7 +146,7 @@ const causes: Rule[] = [
     '0m',
     `increase(radscribe_release_load_failures_total{${services}}[15m]) > 0`,
     '{{ $labels.job }} ({{ $labels.instance }}) cannot load a release',
-    'It goes on with the release it has. The new one is damaged, unreachable, or too large.',
+    'It continues to serve the release that it has. The new one is damaged, unreachable, or too large.',
   ),
   alert(
     'RadScribeMemoryGrowth',
@@ -154,15 +154,15 @@ const causes: Rule[] = [
     '1h',
     `min_over_time(process_resident_memory_bytes{${services}}[1h]) - min_over_time(process_resident_memory_bytes{${services}}[1h] offset 6h) > 300e6`,
     '{{ $labels.job }} ({{ $labels.instance }}) grew by {{ $value | humanize1024 }}B in six hours',
-    'Even its lowest point rose, so it is no cache. At its memory limit the kernel will kill it.',
+    'Its lowest memory use has risen, so it is not a cache. At its memory limit the kernel will kill it.',
   ),
   alert(
     'RadScribeTrainingStuck',
     'ticket',
     '15m',
     'changes(radscribe_training_step[30m]) == 0 and radscribe_training_eta_seconds > 0',
-    'A training run makes no step: {{ $labels.instance }}',
-    'It says there is work left, and has not moved for 30 minutes.',
+    'A training run makes no progress: {{ $labels.instance }}',
+    'It reports remaining work, and has made no step for 30 minutes.',
   ),
 ];
 
