@@ -3,8 +3,8 @@ import { join } from 'node:path';
 import test, { type ExecutionContext } from 'ava';
 import { findPictures } from '../cli/images.ts';
 import { checkLine, readLines } from '../cli/json-lines.ts';
-import { openCheckpoint } from '../lib/checkpoints/open.ts';
-import { matchCheckpoint } from '../lib/checkpoints/match.ts';
+import { openForeignWeights } from '../lib/checkpoints/open.ts';
+import { matchForeignWeights } from '../lib/checkpoints/match.ts';
 import { importVariant } from '../lib/checkpoints/variant.ts';
 import { readCsv } from '../lib/data/csv.ts';
 import { defineDataset } from '../lib/data/dataset.ts';
@@ -19,7 +19,7 @@ import { openSafetensors, writeSafetensors } from '../lib/safetensors/safetensor
 import { tokenizerFromSentencePiece } from '../lib/text/tokenizer-import.ts';
 import { z } from 'zod';
 import { dicomFile, type Elements } from './fixtures/image/dicom-file.ts';
-import { attributes } from './fixtures/image/picture.ts';
+import { attributes } from './fixtures/image/pixels.ts';
 import { torchZip } from './support/checkpoints.ts';
 import { folder, mimicTables, zip } from './support/datasets.ts';
 import { testErrors } from './support/errors.ts';
@@ -86,7 +86,7 @@ testErrors(test, [
     reason: 'FILE_NOT_FOUND',
     code: 'NOT_FOUND',
     field: '/absent/file',
-    provoke: () => openCheckpoint('/absent/file'),
+    provoke: () => openForeignWeights('/absent/file'),
   },
   {
     what: 'a .safetensors header that is no JSON',
@@ -198,10 +198,10 @@ testErrors(test, [
     field: 'vision.fc.weight',
     provoke: async (t) => {
       const state = new Map([['conv1.weight', randomTensor([3, 2])]]);
-      const checkpoint = await openCheckpoint(await fileOf(t, torchZip(state)));
+      const checkpoint = await openForeignWeights(await fileOf(t, torchZip(state)));
       t.teardown(() => checkpoint.close());
       const spec = { name: 'vision.conv1.weight', shape: [3, 2] } as never;
-      await matchCheckpoint([spec], checkpoint, 'resnet', 'vision.').read('vision.fc.weight');
+      await matchForeignWeights([spec], checkpoint, 'resnet', 'vision.').read('vision.fc.weight');
     },
   },
   {
