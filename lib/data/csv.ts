@@ -13,8 +13,8 @@ export interface CsvRow<Column extends string> {
 }
 
 /**
- * Streams the named columns of a CSV file with a header, unpacked on the way where it ends in `.gz`.
- * Other columns are not kept. Throws CSV_MALFORMED, which names file and line, never their content.
+ * Streams the named columns of a CSV file with a header; a name that ends in `.gz` is decompressed.
+ * Other columns are dropped. Throws CSV_MALFORMED, which names file and line, never their content.
  */
 export async function* readCsv<Column extends string>(
   root: string,
@@ -31,7 +31,7 @@ export async function* readCsv<Column extends string>(
     },
   });
   const file = createReadStream(join(root, name));
-  // What goes wrong in any of them ends the parser with that error, and the loop below with it.
+  // An error in any of them ends the parser with that error, and so the loop below.
   if (name.endsWith('.gz')) pipeline(file, createGunzip(), parser, () => {});
   else pipeline(file, parser, () => {});
   try {
@@ -47,7 +47,7 @@ export async function* readCsv<Column extends string>(
   }
 }
 
-/** Without the cause: a CsvError holds the record, which may be a report. */
+/** The cause is dropped: a CsvError holds the record, which may be a report. */
 function csvError(error: unknown, name: string, lines: number): unknown {
   if (error instanceof CsvError) return malformed(name, Number(error.lines), error.message);
   const code = error instanceof Error && 'code' in error ? String(error.code) : '';

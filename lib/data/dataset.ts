@@ -10,12 +10,12 @@ import type { LabelState, Observation } from '../text/labels/observations.ts';
 export const splitNames = ['train', 'validate', 'test'] as const;
 export type SplitName = (typeof splitNames)[number];
 
-/** How the film was taken; FRONTAL where PA or AP is not told, null where nothing is. */
+/** How the radiograph was taken; FRONTAL where PA or AP is not recorded, null where nothing is. */
 export type View = FilmView | 'FRONTAL' | null;
 
 export type Labels = Readonly<Record<Observation, LabelState>>;
 
-/** The 14 observations, and whether the dataset came with them or our rules read them. */
+/** The 14 observations, and whether the dataset has them or our rules extracted them. */
 interface StudyLabels {
   readonly labels: Labels;
   readonly labelsFrom: 'given' | 'extracted';
@@ -34,7 +34,7 @@ export interface ImageRecord {
   readonly view: View;
 }
 
-/** One line of the index: what is known of a study without opening its files. */
+/** One entry of the index: what is known of a study without opening its files. */
 export interface StudyRecord {
   /** Unique within the dataset. */
   readonly id: string;
@@ -84,10 +84,10 @@ export interface Dataset {
   readonly leftOut: Readonly<Record<string, number>>;
   /**
    * SHA-256 (hex) over the ids, splits, images, views and content facts of the index: two datasets
-   * with the same fingerprint give the same studies. It does not read the pictures.
+   * with the same fingerprint give the same studies. It does not read the images.
    */
   readonly fingerprint: string;
-  /** Reads the report of a study of this dataset; its images wait for `decode`. */
+  /** Reads the report of a study of this dataset; its images are read by `decode`. */
   read(record: StudyRecord): Promise<Study>;
   close(): Promise<void>;
 }
@@ -129,7 +129,7 @@ function fingerprintOf(name: string, records: readonly StudyRecord[]): string {
 
 const viewOrder: readonly View[] = ['PA', 'AP', 'FRONTAL', null, 'LATERAL'];
 
-/** The film that stands for a study first: by view, PA before all, then by name. */
+/** Orders the images of a study, the one that represents it first: by view, PA before all, then by name. */
 export function frontalFirst<I extends ImageRecord>(images: readonly I[]): I[] {
   const rank = ({ view }: I) => viewOrder.indexOf(view);
   return images.toSorted((a, b) => rank(a) - rank(b) || compare(a.name, b.name));

@@ -11,7 +11,7 @@ export async function readDataFile(root: string, name: string): Promise<Buffer> 
   }
 }
 
-/** The first of `names` that is there below `root`; FILE_MISSING names them all. */
+/** The first of `names` that exists below `root`; FILE_MISSING names them all. */
 export async function findBelow(root: string, names: readonly string[]): Promise<string> {
   for (const name of names) if (await exists(join(root, name))) return name;
   throw missing(names.join(' or '));
@@ -24,7 +24,7 @@ export async function exists(path: string): Promise<boolean> {
   );
 }
 
-/** What a file system error says of the data; one that says nothing of them is passed on. */
+/** A file system error as an error of the data; any other error is returned as it is. */
 export function fileError(error: unknown, name: string): unknown {
   const code = error instanceof Error && 'code' in error ? error.code : undefined;
   if (code === 'ENOENT' || code === 'ENOTDIR') return missing(name);

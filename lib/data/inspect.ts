@@ -13,11 +13,11 @@ interface LabelCounts {
 export interface SplitInspection {
   /** In the index. */
   readonly studies: number;
-  /** Of these, read without fault; the counts below are of them. */
+  /** Studies that were read without an error; the counts below are of these. */
   readonly usable: number;
   readonly empty: number;
   readonly skipped: readonly Skip[];
-  /** Films by view; `unknown` where the dataset does not say. */
+  /** Images by view; `unknown` where the dataset does not record it. */
   readonly views: Readonly<Record<string, number>>;
   readonly labelsFrom: Readonly<Record<Report['labelsFrom'], number>>;
   readonly labels: Readonly<Record<Observation, LabelCounts>>;
@@ -31,7 +31,7 @@ export interface Inspection {
 }
 
 export interface InspectOptions {
-  /** Decodes every film too, which is what finds the corrupt ones. */
+  /** Decode every image too, which finds the corrupt ones. */
   readonly decode: boolean;
   readonly onProgress?: (position: Position, total: number) => void;
 }
@@ -60,7 +60,7 @@ async function inspectSplit(
   ) as Record<Observation, LabelCounts>;
   const studies = streamStudies<Study>(dataset, end, {
     load: async (study) => {
-      // One after the other: a decoded film is large, and other studies are read beside this one.
+      // One after the other: a decoded image is large, and other studies are read at the same time.
       if (decode) for (const image of study.images) await image.decode();
       return study;
     },

@@ -1,4 +1,4 @@
-/** The two layouts of the Indiana University chest X-rays: tables, and one XML file a report. */
+/** The two layouts of the Indiana University chest X-rays: tables, and one XML file for each report. */
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { XMLParser, XMLValidator } from 'fast-xml-parser';
@@ -8,8 +8,8 @@ import { frontalFirst, type ImageRecord, type View } from './dataset.ts';
 import { exists, findBelow, readDataFile } from './files.ts';
 import type { Sections } from './report.ts';
 
-/** A study as a layout tells it. */
-export interface ToldStudy {
+/** A study as a layout describes it. */
+export interface LayoutStudy {
   /** The number of the report, `1` to `3999`. */
   readonly id: string;
   /** Frontal before lateral, below the root. */
@@ -22,11 +22,11 @@ const projectionTable = 'indiana_projections.csv';
 const reportTable = 'indiana_reports.csv';
 
 /** The studies below `root`, in either layout. */
-export async function readStudies(root: string): Promise<AsyncIterable<ToldStudy>> {
+export async function readStudies(root: string): Promise<AsyncIterable<LayoutStudy>> {
   return (await exists(join(root, reportTable))) ? readTables(root) : readXmlFiles(root);
 }
 
-async function* readTables(root: string): AsyncGenerator<ToldStudy> {
+async function* readTables(root: string): AsyncGenerator<LayoutStudy> {
   const folder = await findBelow(root, ['images/images_normalized', 'images_normalized', 'images']);
   const films = new Map<string, ImageRecord[]>();
   for (const [film, { uid, view }] of await readProjections(root)) {
@@ -50,7 +50,7 @@ interface Projection {
   readonly view: View;
 }
 
-/** By the film's name without `.dcm.png`: `1_IM-0001-4001`. */
+/** By the name of the image without `.dcm.png`: `1_IM-0001-4001`. */
 async function readProjections(root: string): Promise<Map<string, Projection>> {
   const views: Readonly<Record<string, View>> = { Frontal: 'FRONTAL', Lateral: 'LATERAL' };
   const films = new Map<string, Projection>();
@@ -70,9 +70,9 @@ const parser = new XMLParser({
   isArray: (tag) => tag === 'AbstractText' || tag === 'parentImage',
 });
 
-async function* readXmlFiles(root: string): AsyncGenerator<ToldStudy> {
+async function* readXmlFiles(root: string): AsyncGenerator<LayoutStudy> {
   const folder = await findBelow(root, ['ecgen-radiology', 'NLMCXR_reports/ecgen-radiology']);
-  const pictures = await findBelow(root, ['NLMCXR_png', 'images']);
+  const imageFolder = await findBelow(root, ['NLMCXR_png', 'images']);
   const known = (await exists(join(root, projectionTable)))
     ? await readProjections(root)
     : new Map<string, Projection>();
@@ -83,7 +83,7 @@ async function* readXmlFiles(root: string): AsyncGenerator<ToldStudy> {
     try {
       const { films, sections } = readXml((await readDataFile(root, name)).toString('utf8'), name);
       const images = films.map((film) => ({
-        name: `${pictures}/${film}.png`,
+        name: `${imageFolder}/${film}.png`,
         view: known.get(film.replace(/^CXR/, ''))?.view ?? null,
       }));
       yield { id, images: frontalFirst(images), sections };
@@ -129,7 +129,7 @@ function damaged(name: string, line: number, what: string): DomainError {
   return new DomainError('DATA_LOSS', 'XML_DAMAGED', `${name}:${line}: ${what}`, { field: name });
 }
 
-/** One line a section: the layouts break and indent the same text differently. */
+/** One line for each section: the layouts break and indent the same text differently. */
 function tidied(sections: Partial<Record<keyof Sections, string | undefined>>): Sections {
   const tidy = (text = '') => text.replaceAll(/\s+/g, ' ').trim();
   return {

@@ -10,32 +10,32 @@ import {
   type StudyRecord,
 } from './dataset.ts';
 import { readDataFile } from './files.ts';
-import { readStudies, type ToldStudy } from './iu-layouts.ts';
+import { readStudies, type LayoutStudy } from './iu-layouts.ts';
 import { fraction } from './order.ts';
 import { labelled } from './report.ts';
 
 export interface IuOptions {
-  /** `frontal` (default): one film a study, never a lateral one. `all`: every film. */
+  /** `frontal` (default): one image of each study, never a lateral one. `all`: every image. */
   readonly views?: 'frontal' | 'all';
-  /** Of the split; 0 unless told. */
+  /** Seed of the split; default 0. */
   readonly seed?: number;
 }
 
 interface IuRecord extends StudyRecord {
-  readonly sections: ToldStudy['sections'];
+  readonly sections: LayoutStudy['sections'];
 }
 
 /**
  * Opens a folder with
  * - `indiana_reports.csv`, `indiana_projections.csv` and `images/images_normalized`, or
- * - `ecgen-radiology/*.xml` and `NLMCXR_png`. These files do not say which film is the lateral one:
- *   put `indiana_projections.csv` beside them, or the first film by name is taken for the frontal.
+ * - `ecgen-radiology/*.xml` and `NLMCXR_png`. These files do not say which image is lateral:
+ *   put `indiana_projections.csv` beside them, or the first image by name is used as the frontal one.
  *
  * The dataset has no split. Ours puts 70 % of the studies into train, 10 % into validate and 20 % into
  * test (the shares of R2Gen, arXiv:2010.16056) by SHA-256 of seed and report number: a study stays
- * in its split whatever else is there, and in both layouts. Studies without film or text are left out.
+ * in its split whatever else exists, and in both layouts. Studies without image or text are left out.
  *
- * Throws FILE_MISSING or CSV_MALFORMED; a damaged XML file shows when its study is read.
+ * Throws FILE_MISSING or CSV_MALFORMED; a damaged XML file is found when its study is read.
  */
 export async function openIu(root: string, options: IuOptions = {}): Promise<Dataset> {
   const { views = 'frontal', seed = 0 } = options;
@@ -66,7 +66,7 @@ export async function openIu(root: string, options: IuOptions = {}): Promise<Dat
 }
 
 function unusable(
-  sections: ToldStudy['sections'],
+  sections: LayoutStudy['sections'],
   all: readonly ImageRecord[],
   images: readonly ImageRecord[],
 ): string | undefined {
@@ -82,7 +82,7 @@ function splitOf(id: string, seed: number): SplitName {
   return drawn < 0.8 ? 'validate' : 'test';
 }
 
-function digest(sections: ToldStudy['sections']): string {
+function digest(sections: LayoutStudy['sections']): string {
   const content = sections instanceof DomainError ? sections.message : JSON.stringify(sections);
   return createHash('sha256').update(content).digest('hex');
 }

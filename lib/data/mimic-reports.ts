@@ -13,12 +13,12 @@ export interface ReportFiles {
   close(): Promise<void>;
 }
 
-/** Far above any report; what claims to be longer is not unpacked. */
+/** Far above any report; a longer entry is not decompressed. */
 const maxReportBytes = 1 << 20;
 
 /**
  * Opens `reports`, an archive or a folder that holds `files/`. Where it is not given: the published
- * archive below `root`, the folder it unpacks to, or the text files beside the pictures.
+ * archive below `root`, the folder it unpacks to, or the text files beside the images.
  */
 export async function openReports(
   root: string,

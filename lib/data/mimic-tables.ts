@@ -1,4 +1,4 @@
-/** The tables of MIMIC-CXR-JPG 2.x: which films, which split, which labels. */
+/** The tables of MIMIC-CXR-JPG 2.x: images, splits, labels. */
 import { type LabelState, type Observation, observations } from '../text/labels/observations.ts';
 import { malformed, readCsv } from './csv.ts';
 import { type ImageRecord, type Labels, type SplitName, splitNames, type View } from './dataset.ts';
@@ -69,7 +69,7 @@ export async function readSplits(root: string): Promise<Map<string, SplitName>> 
   return splits;
 }
 
-/** By study id, of the studies that `isWanted`. */
+/** By study id, for the studies that `isWanted` accepts. */
 export async function readLabels(
   root: string,
   labeler: 'chexpert' | 'negbio',
@@ -91,7 +91,7 @@ export async function readLabels(
   return labels;
 }
 
-/** As published, or unpacked. */
+/** As published, or decompressed. */
 function table(root: string, kind: string): Promise<string> {
   const name = `mimic-cxr-2.0.0-${kind}.csv`;
   return findBelow(root, [`${name}.gz`, name]);

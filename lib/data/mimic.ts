@@ -19,19 +19,19 @@ import { shuffled } from './order.ts';
 import { labelled } from './report.ts';
 
 export interface MimicOptions {
-  /** The reports' archive, or the folder that holds their `files/`; looked for below the root. */
+  /** The reports' archive, or the folder that holds their `files/`; default: searched below the root. */
   readonly reports?: string;
-  /** `frontal` (default): the studies with a PA film, and that film alone. `all`: all films. */
+  /** `frontal` (default): the studies with a PA image, and that image alone. `all`: all images. */
   readonly views?: 'frontal' | 'all';
-  /** Who labelled the studies (`chexpert` by default); our rules do where it did not. */
+  /** Which labeler labelled the studies (default: `chexpert`); our rules do where it did not. */
   readonly labels?: 'chexpert' | 'negbio' | 'extracted';
-  /** Studies to draw from a split; a split that is not named is taken whole. */
+  /** Studies to draw from a split; a split that is not named is used whole. */
   readonly subset?: Readonly<Partial<Record<SplitName, number>>>;
-  /** Of the subset; 0 unless told. */
+  /** Seed of the subset; default 0. */
   readonly seed?: number;
 }
 
-/** What the paper trained on: single PA films of 10,000 studies, validated on 500. */
+/** What the paper trained on: single PA images of 10,000 studies, validated on 500. */
 export const paperSubset = { train: 10_000, validate: 500 } as const;
 
 interface FoundStudy {
@@ -49,10 +49,10 @@ interface MimicRecord extends FoundStudy, StudyRecord {
 
 /**
  * Opens the folder with `files/` and `mimic-cxr-2.0.0-{metadata,split,chexpert,negbio}.csv.gz`, or
- * the same unpacked. The splits are the published ones; a study's id is that of its files, `s…`.
+ * the same decompressed. The splits are the published ones; a study's id is that of its files, `s…`.
  *
- * Throws FILE_MISSING, CSV_MALFORMED, ARCHIVE_DAMAGED or SUBSET_TOO_LARGE. Pictures and reports are
- * opened when their study is read: what a download lacks of them shows there.
+ * Throws FILE_MISSING, CSV_MALFORMED, ARCHIVE_DAMAGED or SUBSET_TOO_LARGE. Images and reports are
+ * opened when their study is read: a missing one is found then.
  */
 export async function openMimic(root: string, options: MimicOptions = {}): Promise<Dataset> {
   const { views = 'frontal', labels: labeler = 'chexpert', subset = {}, seed = 0 } = options;
@@ -124,7 +124,7 @@ function drawSubset(
     const all = studies.filter((study) => study.split === split);
     const count = subset[split] ?? all.length;
     if (count > all.length) {
-      const message = `asked for ${count} studies, the split has ${all.length} that can be used`;
+      const message = `expected at most ${all.length} studies, which are those of the split that can be used; got ${count}`;
       throw invalidArgument('SUBSET_TOO_LARGE', `subset.${split}`, message);
     }
     return shuffled(all, ({ id }) => id, seed, 'subset').slice(0, count);

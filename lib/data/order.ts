@@ -17,7 +17,7 @@ export function shuffled<T>(
     .map(({ item }) => item);
 }
 
-/** A number in [0, 1) that (seed, purpose, key) alone decide. */
+/** A number in [0, 1) that depends on (seed, purpose, key) alone. */
 export function fraction(key: string, seed: number, purpose: string): number {
   return Number.parseInt(rank(key, seed, purpose).slice(0, 12), 16) / 2 ** 48;
 }

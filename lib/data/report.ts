@@ -7,7 +7,7 @@ export interface Sections {
   readonly indication: string;
 }
 
-/** The sections with the labels that were given, or else with those our rules read out of them. */
+/** The sections with the given labels, or else with those that our rules extract from them. */
 export function labelled(sections: Sections, given: Labels | undefined): Report {
   const { findings, impression, indication } = sections;
   return {

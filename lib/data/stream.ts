@@ -13,17 +13,17 @@ export interface Skip {
 
 /** A place in one epoch of one split. Plain JSON: stored and read back, it continues exactly there. */
 export interface Position {
-  /** Of the dataset; a position is worth nothing on another one. */
+  /** Fingerprint of the dataset; a position is valid for this one only. */
   readonly fingerprint: string;
   readonly split: SplitName;
-  /** Of the shuffle; null reads in the order of the ids. */
+  /** Seed of the shuffle; null reads in the order of the ids. */
   readonly seed: number | null;
   readonly epoch: number;
   /** Studies of the epoch that are done: read, skipped or empty. */
   readonly done: number;
   /** Missing and corrupt ones so far; they count against the limit. */
   readonly skipped: readonly Skip[];
-  /** Studies so far whose report says nothing; no damage, so they do not count against the limit. */
+  /** Studies so far with an empty report; that is no damage, so they do not count against the limit. */
   readonly empty: number;
 }
 
@@ -39,13 +39,13 @@ export function startOf(
 
 export interface StreamOptions<T> {
   /**
-   * What is wanted of a study, run for several at once: decode, preprocess, tokenise. A DomainError
-   * it throws counts as damage of that study, as in `Source`.
+   * Loads what is needed of a study, several at once: decodes, preprocesses, tokenizes. A DomainError
+   * that it throws counts as damage of that study, as in `Source`.
    */
   readonly load: (study: Study, signal: AbortSignal) => Promise<T> | T;
-  /** Studies in work or waiting ahead of the reader; 4 unless told. Changes nothing but speed. */
+  /** Studies that are loaded ahead of the reader; default 4. It changes nothing but speed. */
   readonly prefetch?: number;
-  /** Missing and corrupt studies an epoch may have; 1 % of the split, rounded up, unless told. */
+  /** Missing and corrupt studies that an epoch may have; default: 1 % of the split, rounded up. */
   readonly skipLimit?: number;
   readonly signal?: AbortSignal;
   /** Called after every study, skipped ones included, in order. */
@@ -65,7 +65,7 @@ type Outcome<T> = { readonly value: T } | { readonly error: unknown };
  *
  * Throws DATASET_DAMAGED with a summary when more than `skipLimit` studies are missing or corrupt,
  * POSITION_MISMATCH for a position of another dataset, and the signal's reason when it is aborted.
- * However it ends, nothing is being read any more when it has ended.
+ * When it has ended, for whatever reason, no file is being read any more.
  */
 export async function* streamStudies<T>(
   dataset: Dataset,

@@ -24,7 +24,7 @@ export interface GeneratorCost {
 }
 
 export interface Device {
-  /** `measured` with where, or `estimated` with how. */
+  /** `measured`, and where, or `estimated`, and how. */
   readonly source: string;
   readonly memoryGiB: number;
   readonly costs: StageCosts;
@@ -38,7 +38,7 @@ const visionWork: Readonly<Record<Backbone, { gflop: number; kernels: number }>>
 };
 /** Fusion encoder over 256 + 66 positions, and its keys and values for the decoder. */
 const prefillGflop = 84;
-/** Bytes that one step of the decoder reads whatever the batch: its weights and the output layer. */
+/** Bytes that one step of the decoder reads for any batch: its weights and the output layer. */
 const stepGB = 0.45;
 const stepKernels = 420;
 /** Bytes a report adds to each step: its cross-attention and its own keys and values. */
@@ -53,7 +53,7 @@ interface Accelerator {
   readonly bandwidthGBs: number;
 }
 
-/** Of the vendor's data sheets. */
+/** From the vendor's data sheets. */
 const accelerators: Readonly<Record<string, Accelerator>> = {
   h200: { memoryGiB: 141, tflops: 494, bandwidthGBs: 4800 },
   h100: { memoryGiB: 80, tflops: 494, bandwidthGBs: 3350 },
@@ -61,11 +61,11 @@ const accelerators: Readonly<Record<string, Accelerator>> = {
   l4: { memoryGiB: 24, tflops: 60, bandwidthGBs: 300 },
 };
 
-/** Shares of the peak that convolutions and matrix products reach in practice; and of the bandwidth. */
+/** Shares of peak arithmetic and of peak bandwidth that are reached in practice. */
 const computeShare = 0.35;
 const bandwidthShare = 0.6;
 
-/** Roofline: the kernels' launches, plus arithmetic or memory, whichever is the longer. */
+/** Roofline: the launches of the kernels, plus the longer of arithmetic and memory traffic. */
 function estimate({ memoryGiB, tflops, bandwidthGBs }: Accelerator): Device {
   const arithmeticMs = (gflop: number) => gflop / (tflops * computeShare);
   const readMs = (gigabytes: number) => (gigabytes / (bandwidthGBs * bandwidthShare)) * 1000;
@@ -74,7 +74,7 @@ function estimate({ memoryGiB, tflops, bandwidthGBs }: Accelerator): Device {
     itemMs: arithmeticMs(visionWork[backbone].gflop),
   });
   return {
-    source: `estimated from the data sheet: ${tflops} TFLOP/s TF32 at ${computeShare * 100} %, ${bandwidthGBs} GB/s at ${bandwidthShare * 100} %, ${kernelMs * 1000} us a kernel; measure yours and give --costs`,
+    source: `estimated from the data sheet: ${tflops} TFLOP/s TF32 at ${computeShare * 100} %, ${bandwidthGBs} GB/s at ${bandwidthShare * 100} %, ${kernelMs * 1000} us per kernel; measure your device and pass --costs`,
     memoryGiB,
     costs: {
       vision: { chexnet: vision('chexnet'), resnet101: vision('resnet101'), vit: vision('vit') },
@@ -91,7 +91,7 @@ function estimate({ memoryGiB, tflops, bandwidthGBs }: Accelerator): Device {
 export const devices: Readonly<Record<string, Device>> = {
   cpu: {
     source:
-      'measured on two AVX2 cores (118-148 GFLOP/s, 21-30 GB/s), onnxruntime-node 1.30, medians; the prefill by its arithmetic at 112 GFLOP/s',
+      'measured on two AVX2 cores (118-148 GFLOP/s, 21-30 GB/s), onnxruntime-node 1.30, medians; the prefill is computed from its arithmetic at 112 GFLOP/s',
     memoryGiB: 24,
     costs: {
       vision: {

@@ -8,12 +8,12 @@ export class Distribution {
     this.weights = weights;
   }
 
-  /** Of samples with weights; they need not sum to 1. */
+  /** From samples with weights; the weights need not sum to 1. */
   static of(samples: Iterable<readonly [ms: number, weight: number]>, binMs: number): Distribution {
     const bins: number[] = [];
     let total = 0;
     for (const [ms, weight] of samples) {
-      // Between two bins, so that rounding neither shortens nor lengthens on the average.
+      // Split between two bins, so that rounding does not shift the mean.
       const at = Math.max(0, ms) / binMs;
       const low = Math.floor(at);
       const share = at - low;
@@ -27,7 +27,7 @@ export class Distribution {
     );
   }
 
-  /** Of the sum of two independent durations. */
+  /** The distribution of the sum of two independent durations. */
   plus(other: Distribution): Distribution {
     const sum = new Float64Array(this.weights.length + other.weights.length - 1);
     this.weights.forEach((weight, i) => {

@@ -1,7 +1,7 @@
 import type { Device } from './costs.ts';
 import { type Demand, type Plan, plan } from './sizing.ts';
 
-/** Something that does not grow by adding replicas, and what to do once it is in the way. */
+/** A resource that does not grow with the number of replicas, and what to do once it is the bottleneck. */
 interface Limit {
   readonly what: string;
   readonly unit: string;
@@ -44,10 +44,10 @@ export const limits: readonly Limit[] = [
     most: 80,
     use: ({ hops }, { rps }) =>
       (rps * 8 * ((hops['app -> gateway'] ?? 0) + (hops['gateway -> app'] ?? 0))) / 1e9,
-    remedy: 'spread callers over several clusters; send smaller pictures: the model sees 512 x 512',
+    remedy: 'spread callers over several clusters; send smaller images: the model gets 512 x 512',
   },
   {
-    what: 'polls of the store, by every replica each ten seconds',
+    what: 'polls of the store by every replica, every ten seconds',
     unit: 'requests/s to one prefix',
     most: 5500,
     use: (plan) => pods(plan) / 10,
@@ -58,14 +58,14 @@ export const limits: readonly Limit[] = [
     unit: 'GB/s from the store',
     most: 10,
     use: ({ gpus, releaseBytes }) => (gpus * releaseBytes) / 3 / 300 / 1e9,
-    remedy: 'image volumes, whose layers nodes cache and share, or a cache a zone',
+    remedy: 'image volumes, whose layers nodes cache and share, or a cache in each zone',
   },
   {
     what: 'one Prometheus server',
     unit: 'series',
     most: 5e6,
     use: (plan) => pods(plan) * 900,
-    remedy: 'shard Prometheus by namespace; keep only the recorded rules for long',
+    remedy: 'shard Prometheus by namespace; keep only the recorded rules for a long time',
   },
   {
     what: 'one Kubernetes cluster (5,000 nodes, 8 GPUs each)',
@@ -80,11 +80,11 @@ export interface Growth {
   readonly factor: number;
   readonly rps: number;
   readonly gpus: number;
-  /** What is over its limit, the furthest first. */
+  /** The limits that are exceeded, the furthest first. */
   readonly broken: readonly { readonly limit: Limit; readonly use: number }[];
 }
 
-/** What is over its limit at this demand and at multiples of it. */
+/** The limits that are exceeded at this demand and at multiples of it. */
 export function growth(demand: Demand, device: Device, factors = [1, 10, 100, 1000]): Growth[] {
   return factors.map((factor) => {
     const grown = { ...demand, rps: demand.rps * factor };

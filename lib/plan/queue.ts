@@ -3,14 +3,14 @@ import { Distribution } from './distribution.ts';
 
 /** One replica of a stage under Poisson arrivals. */
 interface Load {
-  /** Arrivals a millisecond. */
+  /** Arrivals per millisecond. */
   readonly rate: number;
   readonly maxBatch: number;
   readonly binMs: number;
 }
 
 export interface Answer {
-  /** Share of the time that the model works. */
+  /** Share of the time in which the model is busy. */
   readonly busy: number;
   /** From arrival to answer. */
   readonly sojourn: Distribution;
@@ -18,7 +18,7 @@ export interface Answer {
 
 const serviceMs = ({ fixedMs, itemMs }: BatchCost, size: number): number => fixedMs + itemMs * size;
 
-/** The most arrivals a millisecond that a replica can keep up with. */
+/** The highest arrival rate, per millisecond, that a replica sustains. */
 export const batchCapacity = (cost: BatchCost, maxBatch: number): number =>
   maxBatch / serviceMs(cost, maxBatch);
 
@@ -35,10 +35,10 @@ function poisson(mean: number, most: number): number[] {
 }
 
 /**
- * A bulk-service queue, M/D(k)/1 with batches of up to `maxBatch`: an idle model takes a request at
- * once, a busy one takes all that wait when it ends (Bailey 1954; Neuts 1967). The state is the number
- * that waits when a run ends; its stationary distribution is found by iteration, and what an arrival
- * meets by the time spent in each state.
+ * A bulk-service queue, M/D(k)/1 with batches of up to `maxBatch`: an idle model starts a request at
+ * once, a busy one takes all waiting requests when its run ends (Bailey 1954; Neuts 1967). The state is
+ * the number of requests that wait when a run ends; its stationary distribution is found by iteration,
+ * and the state that an arrival finds by the time spent in each state.
  */
 export function batchQueue(cost: BatchCost, { rate, maxBatch, binMs }: Load): Answer {
   const states = Math.max(64, 8 * maxBatch);
@@ -85,7 +85,7 @@ export function batchQueue(cost: BatchCost, { rate, maxBatch, binMs }: Load): An
         const waitMs = runMs - elapsed + fullRuns * serviceMs(cost, maxBatch);
         const met = (weight * share * runMs) / parts;
         if (met < 1e-12) return;
-        // Those who come until the run starts share it, and make it longer.
+        // Requests that arrive before the run starts join it, and make it longer.
         let rest = 1;
         for (const [behind, likely] of poisson(rate * waitMs, maxBatch).entries()) {
           const own = (ahead % maxBatch) + 1 + behind;
@@ -118,7 +118,7 @@ export interface Lengths {
   readonly most: number;
 }
 
-/** The most arrivals a millisecond of a replica that decodes continuously: prefills and full steps. */
+/** The highest arrival rate, per millisecond, of a replica with continuous batching: prefills and full steps. */
 export function decodingCapacity(
   { prefillMs, stepFixedMs, stepRowMs }: GeneratorCost,
   { mean }: Lengths,
@@ -129,8 +129,8 @@ export function decodingCapacity(
 }
 
 /**
- * P(0), P(1), ... prefills of newcomers that interrupt `workMs` of decoding, those that come during
- * prefills included: a generalised Poisson distribution (Consul and Jain 1973).
+ * P(0), P(1), ... prefills of new requests that interrupt `workMs` of decoding, those that arrive during
+ * prefills included: a generalized Poisson distribution (Consul and Jain 1973).
  */
 function interruptions(rate: number, prefillMs: number, workMs: number): number[] {
   const theta = rate * workMs;
@@ -147,14 +147,14 @@ function interruptions(rate: number, prefillMs: number, workMs: number): number[
 }
 
 /**
- * Continuous batching as processor sharing: n reports in the running batch each make a token a step, and a
+ * Continuous batching as processor sharing: n reports in the running batch each get one token per step, and a
  * step takes `stepFixedMs + n * stepRowMs`, so the number of reports is a birth-death process whose
  * distribution depends on the mean length alone (Kelly 1979, symmetric queues). Above `maxBatch`
  * reports wait in order, for which lengths that differ little wait less (Lee and Longton 1959).
  *
- * A report meets n others on arrival, and on the average of its stay something between n and the mean:
- * the number forgets its start at the rate at which reports end, so that the start keeps the weight
- * (1 - e^-u) / u after u mean stays. Prefills of newcomers interrupt it.
+ * A report finds n others on arrival, and during its stay, on average, a number between n and the mean:
+ * the influence of n decays at the rate at which reports end, so that n keeps the weight
+ * (1 - e^-u) / u after u mean stays. Prefills of new requests interrupt it.
  */
 export function decodingQueue(
   cost: GeneratorCost,
@@ -178,7 +178,7 @@ export function decodingQueue(
   const first: [number, number][] = [];
   const sizes = lengths(tokens.mean, tokens.deviation, tokens.most);
   const evenness = (1 + (tokens.deviation / tokens.mean) ** 2) / 2;
-  // Newcomers that are being read when it arrives are read first.
+  // New requests whose prefill is under way when it arrives come first.
   const heldMs = prefillMs / (2 * (1 - prefillShare));
   share.forEach((weight, n) => {
     if (weight / total < 1e-7) return;
@@ -198,7 +198,7 @@ export function decodingQueue(
         const workMs = length * stepMs(others + 1);
         const usual = (rate * workMs) / (1 - prefillShare);
         interruptions(rate, prefillMs, workMs).forEach((chance, count) => {
-          // A newcomer beyond the usual number stays for half of what is left, and slows each step.
+          // A new request beyond the usual number stays for half of the remaining steps, and slows each.
           const slowerMs = (count - usual) * 0.5 * length * cost.stepRowMs;
           const stayMs = readyMs + workMs + count * prefillMs + slowerMs;
           whole.push([stayMs, likely * size * chance]);

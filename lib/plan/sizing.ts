@@ -13,23 +13,23 @@ import {
 } from './queue.ts';
 
 export interface Demand {
-  /** Reports a second. */
+  /** Reports per second. */
   readonly rps: number;
   readonly variant: VariantName;
   readonly preset: Preset;
   readonly imageBytes: number;
   readonly tokens: Lengths;
-  /** The p99 from call to whole report that may not be exceeded. */
+  /** The p99 from call to whole report that must not be exceeded. */
   readonly p99Ms: number;
 }
 
-/** Batches as deploy/k8s sets them. */
+/** The batch sizes of deploy/k8s. */
 export const maxBatches = { vision: 16, labeler: 64, generator: 32 } as const;
 type ModelStage = keyof typeof maxBatches;
 
 interface StagePlan {
   readonly replicas: number;
-  /** Share of what the replicas could take at most. */
+  /** Share of the capacity of the replicas. */
   readonly load: number;
   readonly p99Ms: number;
   readonly memoryMiB: number;
@@ -41,9 +41,9 @@ export interface Plan {
   readonly p99Ms: number;
   readonly firstTokenP99Ms: number;
   readonly gpus: number;
-  /** Bytes of one request over each hop, there and back. */
+  /** Bytes of one request over each hop, by direction. */
   readonly hops: Readonly<Record<string, number>>;
-  /** Of all parts, as float32. */
+  /** Bytes of the weights of all parts, as float32. */
   readonly releaseBytes: number;
 }
 
@@ -51,14 +51,14 @@ export interface Plan {
 const plannedLoad = 0.7;
 /** A gateway process moves 50 to 115 MB/s through gRPC; measured over loopback with messages of 3 MB. */
 const gatewayBytesPerS = 60e6;
-/** What a gateway adds at p99, and a hop. Measured over loopback: 0.8 to 1.3 ms at p50. */
+/** What the gateway and a hop add. Measured over loopback: 0.8 to 1.3 ms at p50. */
 const gatewayMs = { p50: 2, p99: 5 };
 const processMiB = 300;
 
 /**
  * Replicas, memory and durations for a demand. Each stage gets the fewest replicas that keep it under 70 % of
- * its capacity, then more where the p99 is still too long. Arrivals are taken as Poisson at each
- * replica, though round robin spreads them more evenly than that.
+ * its capacity, then more while the p99 is too long. Arrivals at each replica are assumed to be Poisson;
+ * round robin spreads them more evenly.
  */
 export function plan(demand: Demand, device: Device): Plan {
   const { rps } = demand;
@@ -77,7 +77,7 @@ export function plan(demand: Demand, device: Device): Plan {
     const slowest = stageNames.reduce((a, b) =>
       chain.answers[a].sojourn.quantile(0.99) >= chain.answers[b].sojourn.quantile(0.99) ? a : b,
     );
-    // Nobody waits there any more: what is left is the work itself.
+    // No request waits there any more: the work itself takes too long.
     if (rate / replicas[slowest] < 0.02 * stages[slowest].capacity)
       throw unreachable(demand, stages, slowest);
     replicas[slowest] = Math.ceil(replicas[slowest] * 1.15 + 0.5);
@@ -87,7 +87,7 @@ export function plan(demand: Demand, device: Device): Plan {
 type Replicas = Readonly<Record<ModelStage, number>>;
 type Stages = ReturnType<typeof stageModels>;
 
-/** Each stage's answer at its share of the load, and the whole: the stages are taken as independent. */
+/** The durations of each stage at its share of the load, and of the whole; the stages are assumed independent. */
 function chainOf(stages: Stages, rate: number, replicas: Replicas) {
   const answer = (name: ModelStage) => stages[name].answer(rate / replicas[name]);
   const answers = {
@@ -158,7 +158,7 @@ function planOf(
 const stageNames = ['vision', 'labeler', 'generator'] as const;
 
 interface StageModel {
-  /** Requests a millisecond that one replica takes at most. */
+  /** The highest rate, in requests per millisecond, of one replica. */
   readonly capacity: number;
   readonly aloneMs: number;
   readonly answer: (rate: number) => Answer;
@@ -168,7 +168,7 @@ function stageModels(costs: StageCosts, { variant, tokens }: Demand) {
   const vision = costs.vision[backboneOf(variant)];
   const { labeler, generator } = costs;
   const aloneMs = generator.prefillMs + tokens.mean * (generator.stepFixedMs + generator.stepRowMs);
-  // Fine enough for the fastest part that matters, coarse enough for the sum of all.
+  // Fine enough for the fastest relevant part, coarse enough for the sum of all.
   const binMs = Math.max(0.5, (aloneMs + vision.fixedMs + vision.itemMs) / 400);
   const bulk = (cost: typeof labeler, maxBatch: number): StageModel => ({
     capacity: batchCapacity(cost, maxBatch),
@@ -190,7 +190,7 @@ function stageModels(costs: StageCosts, { variant, tokens }: Demand) {
   };
 }
 
-/** Pooled features and tokens cross as float16, the picture as it came, text as it is. */
+/** Pooled features and tokens cross as float16, the image as it was sent, text as UTF-8. */
 function hopBytes({ variant, preset, imageBytes, tokens }: Demand): Record<string, number> {
   const channels = channelsOf(variant, preset);
   const visual = 2 * channels * tokenCount(variant, preset);
@@ -203,7 +203,7 @@ function hopBytes({ variant, preset, imageBytes, tokens }: Demand): Record<strin
     'gateway -> labeler': pooled,
     'labeler -> gateway': 600,
     'gateway -> generator': visual + 200,
-    // Each token is a message of its own.
+    // Each token is one message.
     'generator -> gateway': 60 * tokens.mean,
     'gateway -> app': report,
   };
@@ -213,7 +213,7 @@ export function channelsOf(variant: VariantName, { vit, resnet, densenet }: Pres
   const backbone = backboneOf(variant);
   if (backbone === 'vit') return vit.hidden;
   if (backbone === 'resnet101') return resnet.width * 32;
-  // Each transition halves the channels that its block has grown to.
+  // Each transition halves the channels that its block ends with.
   return densenet.blocks.reduce(
     (channels, layers, i) =>
       (i === 0 ? channels : Math.floor(channels / 2)) + layers * densenet.growth,
@@ -239,22 +239,22 @@ function weightBytes(variant: VariantName, preset: Preset): Record<ModelStage, n
 }
 
 /**
- * Of the device or, on a CPU, of the process: two releases while one is switched for another, the largest
- * batch in flight, and the process itself.
+ * Memory of the device or, on a CPU, of the process: two releases during a switch, the largest batch in
+ * flight, and the process itself.
  */
 function memoryMiB(variant: VariantName, preset: Preset): Record<ModelStage, number> {
   const weights = weightBytes(variant, preset);
   const { t5, imageSize, maxTextTokens, maxReportTokens } = preset;
   const positions = tokenCount(variant, preset) + maxTextTokens + 3;
   const row = 4 * t5.layers * 2 * t5.heads * t5.dKv * (positions + maxReportTokens);
-  // The widest pair of feature maps, at a quarter of the picture's side.
-  const picture = 4 * 3 * imageSize ** 2 + 2 * 4 * 256 * (imageSize / 4) ** 2;
+  // The widest pair of feature maps, at a quarter of the image's side.
+  const image = 4 * 3 * imageSize ** 2 + 2 * 4 * 256 * (imageSize / 4) ** 2;
   const mebibytes = (stage: ModelStage, working: number) =>
     Math.ceil(processMiB + (2 * weights[stage] + working) / 2 ** 20);
   return {
-    vision: mebibytes('vision', maxBatches.vision * picture),
+    vision: mebibytes('vision', maxBatches.vision * image),
     labeler: mebibytes('labeler', 0),
-    // Present and past of each step are both there while it runs.
+    // A step holds both the past and the present keys and values.
     generator: mebibytes('generator', maxBatches.generator * 2 * row),
   };
 }

@@ -88,7 +88,7 @@ const cage: readonly Point[] = [
   [198, 520],
 ];
 
-/** The chest seen from the front: every drawing of a frontal view asks this for its places. */
+/** The chest from the front: every drawing of a frontal view takes its positions from it. */
 export class Frontal {
   readonly patient: Patient;
   readonly midline = 256;
@@ -97,7 +97,7 @@ export class Frontal {
     this.patient = patient;
   }
 
-  /** Where a distance from the midline lies in the picture: the patient's left is on its right. */
+  /** The x of a distance from the midline in the image: the patient's left is on its right. */
   x(side: Side, distance: number): number {
     return this.midline + (side === 'left' ? distance : -distance);
   }
@@ -167,7 +167,7 @@ export class Frontal {
     return 2 * this.half(this.angle('right'));
   }
 
-  /** Outline of heart and great vessels, closed, in picture coordinates. */
+  /** Outline of heart and great vessels, closed, in image coordinates. */
   mediastinum(): Point[] {
     const { patient } = this;
     const { right, left } = this.heart();
@@ -206,7 +206,7 @@ export class Frontal {
     return outline.map(([x, h]) => [this.midline + x + shift, h]);
   }
 
-  /** Where a spot of a lung lies: fractions across and down become a point of the picture. */
+  /** The point of the image for a place in a lung, given as fractions across and down. */
   spot({ side, across, down }: Spot): Point {
     const y = 84 + down * (this.dome(side) - 84);
     const inner = side === 'left' && down > 0.55 ? 40 + 0.5 * this.heart().left * down : 42;

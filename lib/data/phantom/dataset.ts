@@ -1,4 +1,4 @@
-/** The phantom as a dataset: studies drawn when they are read, which take no disk. */
+/** The phantom as a dataset: studies are drawn when they are read, and use no disk. */
 import { invalidArgument } from '../../errors.ts';
 import { type Dataset, defineDataset, type SplitName, type StudyRecord } from '../dataset.ts';
 import { fraction } from '../order.ts';
@@ -12,14 +12,14 @@ interface PhantomRecord extends StudyRecord {
 interface PhantomDatasetOptions extends PhantomOptions {
   /** Studies 0 to count - 1, about 80 % to train on and 10 % each to validate and to test. */
   readonly count: number;
-  /** `frontal` (default): the PA film of a study. `all`: a lateral film, too. */
+  /** `frontal` (default): the PA image of a study. `all`: a lateral image, too. */
   readonly views?: 'frontal' | 'all';
 }
 
-/** Changes when the phantom draws or writes something else, for then it is another dataset. */
+/** Changes whenever the phantom draws or writes something else: then it is another dataset. */
 const edition = 2;
 
-/** The labels are those the reports were written for. Throws COUNT_RANGE. */
+/** The labels are those for which the reports were written. Throws COUNT_RANGE. */
 export function openPhantom(options: PhantomDatasetOptions): Dataset {
   const { count, size, seed, prevalence, uncertain, views = 'frontal' } = options;
   if (!(Number.isInteger(count) && count >= 1)) {

@@ -6,7 +6,7 @@ import { designSize, Layer } from './svg.ts';
 const blurs = {
   /** Soft tissue around and between the lungs. */
   body: 3.5,
-  /** Depth of the trunk, liver and heart. */
+  /** Thickness of the trunk, liver and heart. */
   bulk: 16,
   /** Share of the beam's path that is air. */
   air: 1.5,
@@ -14,9 +14,9 @@ const blurs = {
   cavity: 13,
   bone: 0.7,
   vessel: 0.8,
-  /** Water in the air's place: even or cloudy, soft-edged. */
+  /** Water instead of air: even or cloudy, soft-edged. */
   haze: 8,
-  /** Water in the air's place: dense, with an edge. */
+  /** Water instead of air: dense, with an edge. */
   dense: 2.2,
   /** Water outside the lung, in the pleural space. */
   fluid: 2.2,
@@ -32,14 +32,14 @@ export type Planes = Readonly<Record<Plane, Layer>>;
 
 const names = Object.keys(blurs) as Plane[];
 
-/** Empty planes for a picture of `size` pixels. */
+/** Empty planes for an image of `size` pixels. */
 export function newPlanes(size: number): Planes {
   return Object.fromEntries(
     names.map((name) => [name, new Layer(size, name === 'line' || name === 'metal')]),
   ) as Record<Plane, Layer>;
 }
 
-/** How the picture was taken. */
+/** How the radiograph was taken. */
 export interface Exposure {
   /** Degrees the patient leans. */
   readonly tilt: number;
@@ -65,7 +65,7 @@ export function drawExposure(random: Random): Exposure {
   };
 }
 
-/** Renders the planes into one grey picture of `size` x `size`, row-major, 0 black to 255 white. */
+/** Renders the planes into one grey image of `size` x `size`, row-major, 0 black to 255 white. */
 export async function expose(
   planes: Planes,
   size: number,
@@ -78,7 +78,7 @@ export async function expose(
     `translate(${half + shift[0]} ${half + shift[1]}) rotate(${tilt}) ` +
     `scale(${scale}) translate(${-half} ${-half})`;
   const rasters = await Promise.all(
-    names.map(async (name) => [name, await rasterise(planes[name], size, blurs[name], transform)]),
+    names.map(async (name) => [name, await rasterize(planes[name], size, blurs[name], transform)]),
   );
   const cloud = await texture(size, random.fork('cloud'), [9, 26, 64]);
   const grain = await texture(size, random.fork('grain'), [90, 200]);
@@ -87,7 +87,7 @@ export async function expose(
 }
 
 /** One plane as bytes; an empty one is undefined. Wide blurs are made small and enlarged. */
-async function rasterise(
+async function rasterize(
   layer: Layer,
   size: number,
   blur: number,
@@ -97,10 +97,10 @@ async function rasterise(
   const sigma = (blur * size) / designSize;
   const shrink = sigma >= 4 ? 4 : sigma >= 2 ? 2 : 1;
   const pixels = Math.ceil(size / shrink);
-  let picture = sharp(Buffer.from(layer.toSvg(pixels, transform))).extractChannel(0);
-  if (sigma / shrink >= 0.3) picture = picture.blur(sigma / shrink);
-  if (shrink === 1) return picture.raw().toBuffer();
-  const small = await picture.raw().toBuffer();
+  let plane = sharp(Buffer.from(layer.toSvg(pixels, transform))).extractChannel(0);
+  if (sigma / shrink >= 0.3) plane = plane.blur(sigma / shrink);
+  if (shrink === 1) return plane.raw().toBuffer();
+  const small = await plane.raw().toBuffer();
   return sharp(small, { raw: { width: pixels, height: pixels, channels: 1 } })
     .resize(size, size, { kernel: 'cubic', fit: 'fill' })
     .extractChannel(0)

@@ -45,14 +45,14 @@ interface Details {
 export type Finding<A extends Abnormality = Abnormality> = {
   [K in A]: Details[K] & {
     readonly observation: K;
-    /** An uncertain finding is drawn faint and reported with a hedge. */
+    /** An uncertain finding is drawn faint and reported as uncertain. */
     readonly certainty: 'positive' | 'uncertain';
     /** 0 mild to 1 severe: thirds are named mild, moderate and severe. */
     readonly severity: number;
   };
 }[A];
 
-/** A table with one row an observation: a row that is missing does not compile. */
+/** A table with one row for each observation: a missing row does not compile. */
 export type PerAbnormality<Arguments extends readonly unknown[], Result> = {
   readonly [A in Abnormality]: (finding: Finding<A>, ...rest: Arguments) => Result;
 };
@@ -68,9 +68,9 @@ export function byObservation<Arguments extends readonly unknown[], Result>(
 }
 
 /**
- * Share of studies with each observation, surely or perhaps. They hold one by one; how they meet is in
- * `causes`. `No Finding` is the share of the surely healthy: those where chance finds nothing come on
- * top. Lung Opacity counts the opacities that are no pneumonia.
+ * Share of studies with each observation, certain or uncertain. Each share holds by itself; `causes` says
+ * how they occur together. `No Finding` is the share that is made healthy: studies where chance draws no
+ * finding are added to it. Lung Opacity counts the opacities that are no pneumonia.
  */
 export type Prevalence = Readonly<Record<Observation, number>>;
 
@@ -91,7 +91,7 @@ export const defaultPrevalence: Prevalence = {
   'Support Devices': 0.3,
 };
 
-/** What findings have in common: the weight of each hidden cause, their squares at most 1 a row. */
+/** What findings have in common: the weight of each hidden cause; the squares of a row sum to at most 1. */
 const causes: Readonly<Record<Abnormality, Partial<Record<Cause, number>>>> = {
   'Enlarged Cardiomediastinum': { heart: 0.3, tumour: 0.3 },
   Cardiomegaly: { heart: 0.8 },
@@ -112,7 +112,7 @@ type Cause = (typeof causeNames)[number];
 
 /**
  * Draws which abnormalities a study shows: a Gaussian copula, so that every prevalence holds by
- * itself while heart failure still brings a large heart, edema and effusions together.
+ * itself while heart failure still makes a large heart, edema and effusions occur together.
  */
 export function drawFindings(
   random: Random,
@@ -182,7 +182,7 @@ function drawSides(random: Random, both: number): readonly Side[] {
   return random.chance(both) ? bothSides : [random.pick(bothSides)];
 }
 
-/** A side that nothing drawn so far fills, where there is one: findings should not hide each other. */
+/** A side without findings so far, if there is one: findings should not hide each other. */
 function freeSide(random: Random, before: readonly Finding[]): Side {
   const taken = new Set(
     before.flatMap((finding): Side[] =>
@@ -273,7 +273,7 @@ const details: DrawDetails = {
   },
 };
 
-/** The patient with what the findings change of the anatomy itself. */
+/** The patient with the changes of anatomy that the findings cause. */
 export function afflict(patient: Patient, findings: readonly Finding[]): Patient {
   let out = patient;
   for (const finding of findings) out = byObservation(changes, finding, out);

@@ -7,7 +7,7 @@ import type { Random } from './random.ts';
 import { curve, ellipse, type Point, polyline, smooth } from './svg.ts';
 import { faint, lump, middle } from './tissue.ts';
 
-/** The healthy chest is drawn already, with what `afflict` changed; nothing more is to be drawn. */
+/** The chest is drawn already, with what `afflict` changed; nothing is added. */
 const anatomy = (): void => {};
 
 /** How each finding looks from the front. Water is painted freely: it shows only where air was. */
@@ -225,7 +225,7 @@ function drawPneumothorax(finding: Finding<'Pneumothorax'>, chest: Frontal, plan
     width: 2,
     opacity: faint(finding, 0.2, 0.1),
   });
-  // The lung that fell together holds less air.
+  // The collapsed lung holds less air.
   const lung: Point[] = [...pleura, [60, chest.dome(side) + 20], [10, 320]];
   planes.haze.fill(polyline(chest.at(side, lung), true), 0.05 + 0.2 * finding.severity);
 }

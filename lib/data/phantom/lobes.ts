@@ -43,7 +43,7 @@ export function frontalLobe(chest: Frontal, lobe: Lobe): Point[] {
   return shapes[lobe];
 }
 
-/** The part of the side view that a lobe fills, in picture coordinates. */
+/** The part of the side view that a lobe fills, in image coordinates. */
 export function lateralLobe(chest: Lateral, lobe: Lobe): Point[] {
   const y = chest.patient.dome;
   const back = (height: number): Point => [chest.back(height) + 4, height];

@@ -2,7 +2,7 @@ import type { Side, Spot } from './anatomy.ts';
 import type { Device, Finding, Lobe, PerAbnormality } from './findings.ts';
 
 /**
- * What is said of a finding. `(a|b|c)` is a choice, made when the report is written; choices nest and
+ * The phrases for a finding. `(a|b|c)` is a choice, made when the report is written; choices nest and
  * may be empty. Each template is one sentence or several, without the last full stop.
  */
 export interface Phrases {
@@ -57,7 +57,7 @@ const ordinal = (rib: number): string => ordinals[rib - 1] as string;
 /** Largest diameter in words, from design units of 0.75 mm. */
 const centimetres = (radius: number): string => `${(radius * 2 * 0.075).toFixed(1)} cm`;
 
-/** One row an observation; the picture is drawn from the same finding. */
+/** One row for each observation; the image is drawn from the same finding. */
 export const phrases: PerAbnormality<readonly [], Phrases> = {
   'Enlarged Cardiomediastinum': ({ certainty, severity }) =>
     certainty === 'positive'

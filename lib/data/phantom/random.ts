@@ -46,7 +46,7 @@ export class Random {
     return low + (high - low) * (this.uint32() / 2 ** 32);
   }
 
-  /** Normal, cut at two and a half standard deviations: no patient is a monster. */
+  /** Normal, truncated at two and a half standard deviations, so that no patient is implausible. */
   normal(mean = 0, deviation = 1): number {
     const radius = Math.sqrt(-2 * Math.log(1 - this.uniform()));
     const z = radius * Math.cos(2 * Math.PI * this.uniform());
@@ -77,7 +77,7 @@ export class Random {
   }
 }
 
-/** The finaliser of MurmurHash3: every bit of the key reaches every bit of the result. */
+/** The finalizer of MurmurHash3: every bit of the key reaches every bit of the result. */
 function mix(key: number): number {
   let h = key | 0;
   h = Math.imul(h ^ (h >>> 16), 0x85ebca6b);

@@ -14,7 +14,7 @@ export interface WrittenReport {
   readonly labels: Labels;
 }
 
-/** Parts of the chest, each with the observations that are told there, in the order they are told. */
+/** Parts of the chest, each with the observations that are reported there, in their order. */
 const regions = {
   devices: ['Support Devices'],
   heart: ['Cardiomegaly', 'Enlarged Cardiomediastinum'],
@@ -32,11 +32,11 @@ const orders: readonly (readonly Region[])[] = [
 ];
 
 interface Denial {
-  /** Said only where none of these was found or denied before. */
+  /** Written only where none of these was found or denied before. */
   readonly absent: readonly Abnormality[];
   /** Named in the sentence, and so negative; all of `absent` where not given. */
   readonly denies?: readonly Abnormality[];
-  /** How often it is said where it may be. */
+  /** How often it is written where it may be. */
   readonly chance: number;
   readonly text: string;
 }
@@ -131,11 +131,11 @@ const urgency: readonly Abnormality[] = [
 const normal =
   '(no acute cardiopulmonary (abnormality|process|disease|findings)|no evidence of (acute|active) disease|no acute (disease|findings))';
 
-/** Writes the report of what is drawn, and the labels of what the report says. */
+/** Writes the report of the findings, and the labels of what the report says. */
 export function writeReport(found: readonly Finding[], random: Random): WrittenReport {
   const states = new Map<Observation, LabelState>();
   for (const { observation, certainty } of found) states.set(observation, certainty);
-  // Pneumonia is told as opacities that are its sign.
+  // Pneumonia is reported as the opacities that are its sign.
   if (states.has('Pneumonia')) states.set('Lung Opacity', 'positive');
   const sentences: string[] = [];
   for (const region of random.pick(orders)) {
@@ -171,7 +171,7 @@ function writeImpression(found: readonly Finding[], ill: boolean, random: Random
   return items.map((item, i) => (numbered ? `${i + 1}. ${item}` : item)).join(' ');
 }
 
-/** What brought the patient here: it fits the findings as complaints do, which is loosely. */
+/** The indication: it fits the findings loosely, as complaints do. */
 const complaints: readonly (readonly [Abnormality | undefined, string])[] = [
   ['Edema', '(shortness of breath|dyspnea|dyspnea on exertion|leg swelling)'],
   ['Cardiomegaly', '(shortness of breath|dyspnea|chest pain)'],

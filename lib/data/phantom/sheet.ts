@@ -18,7 +18,7 @@ const captionLines = 3;
 const lineHeight = 14;
 const captionHeight = captionLines * lineHeight + 6;
 
-/** A PNG of the first `count` studies in a grid, each over its labels; `?` marks an uncertain one. */
+/** A PNG of the first `count` studies in a grid, each above its labels; `?` marks an uncertain one. */
 export async function contactSheet(options: SheetOptions): Promise<Buffer> {
   const { count, columns, size, view } = options;
   const tiles: OverlayOptions[] = [];
@@ -52,7 +52,7 @@ export async function contactSheet(options: SheetOptions): Promise<Buffer> {
     .toBuffer();
 }
 
-/** Three lines of text in a strip as wide as the picture. */
+/** Three lines of text in a strip as wide as the image. */
 function caption(text: string, width: number): Buffer {
   const perLine = Math.floor(width / 6.2);
   const lines: string[] = [];

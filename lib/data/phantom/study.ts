@@ -22,15 +22,15 @@ export type PhantomView = 'PA' | 'lateral';
 
 export interface PhantomOptions {
   readonly seed: number;
-  /** Edge length of the pictures in pixels, 32 to 2048. */
+  /** Edge length of the images in pixels, 32 to 2048. */
   readonly size: number;
-  /** Share of studies with each observation, 0 to 1; what is not named keeps its default. */
+  /** Share of studies with each observation, 0 to 1; an observation that is not named keeps its default. */
   readonly prevalence?: Partial<Prevalence>;
-  /** Share of findings that are drawn faint and reported with a hedge; 0.1 unless told. */
+  /** Share of findings that are drawn faint and reported as uncertain; default 0.1. */
   readonly uncertain?: number;
 }
 
-/** A study that is decided but not drawn yet. */
+/** A study that is planned but not drawn yet. */
 export interface PhantomPlan {
   readonly index: number;
   readonly patient: Patient;
@@ -38,12 +38,12 @@ export interface PhantomPlan {
   readonly report: WrittenReport;
 }
 
-/** Names a study without saying anything of it. */
+/** The id of a study; it says nothing about its content. */
 export function studyId({ seed }: PhantomOptions, index: number): string {
   return `phantom-${seed}-${index}`;
 }
 
-/** Decides study `index`: who it is, what is found and what is written. Costs microseconds. */
+/** Plans study `index`: the patient, the findings and the report. Takes microseconds. */
 export function planStudy(options: PhantomOptions, index: number): PhantomPlan {
   const random = Random.of(options.seed, index);
   const prevalence = { ...defaultPrevalence, ...options.prevalence };

@@ -6,7 +6,7 @@ export const designSize = 512;
 
 const fixed = (value: number): string => value.toFixed(1);
 
-/** Points along the Catmull-Rom curve through `points`, `steps` to a span, ends included. */
+/** Points along the Catmull-Rom curve through `points`, `steps` for each span, ends included. */
 export function curve(points: readonly Point[], steps = 4): Point[] {
   const out: Point[] = [];
   const at = (i: number) => points[Math.max(0, Math.min(points.length - 1, i))] as Point;
@@ -52,7 +52,7 @@ export function ellipse(center: Point, rx: number, ry: number, degrees = 0): str
   );
 }
 
-/** The line beside `points`, `distance` to its right as one walks along it (picture axes). */
+/** The line beside `points`, `distance` to its right as one walks along it (image axes). */
 export function offset(points: readonly Point[], distance: (t: number) => number): Point[] {
   return points.map(([x, y], i) => {
     const before = points[Math.max(0, i - 1)] as Point;
@@ -80,8 +80,8 @@ export class Layer {
   readonly #hairlines: boolean;
 
   /**
-   * For a picture of `size` pixels. Where `hairlines` is set, a stroke thinner than 0.6 pixels is
-   * widened to that, for a catheter must not vanish; elsewhere one under 0.25 is left out.
+   * For an image of `size` pixels. If `hairlines` is set, a stroke thinner than 0.6 pixels is widened to
+   * that, so that catheters stay visible; otherwise one under 0.25 is left out.
    */
   constructor(size: number, hairlines: boolean) {
     this.#hairlines = hairlines;

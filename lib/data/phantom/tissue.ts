@@ -34,7 +34,7 @@ export interface Branch {
   readonly from: Point;
   /** Angle below the horizontal, outwards. */
   readonly turn: number;
-  /** 1 to the right of the picture, -1 to the left. */
+  /** 1 to the right of the image, -1 to the left. */
   readonly out: number;
   readonly width: number;
   readonly length: number;
@@ -75,7 +75,7 @@ function grow(branch: Branch, depth: number, random: Random, courses: Map<number
   if (depth < 3) fork(random.uniform(0.5, 1), 0.5, course[2] as Point);
 }
 
-/** A number that is larger for what is certain than for what the report hedges. */
+/** A number that is larger for a certain finding than for an uncertain one. */
 export function faint(finding: Finding, sure: number, unsure: number): number {
   return finding.certainty === 'positive' ? sure : unsure;
 }
