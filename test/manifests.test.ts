@@ -162,7 +162,7 @@ const mistakes: Record<string, { plant: (of: Finder) => void; found: RegExp }> =
     },
     found: /^probe: .*generator: the liveness probe asks the missing port 50045$/,
   },
-  'liveness that asks what readiness asks': {
+  'a liveness probe that equals the readiness probe': {
     plant: (of) => {
       const generator = container(of, 'generator');
       if (generator.readinessProbe) generator.livenessProbe = generator.readinessProbe;
