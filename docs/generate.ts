@@ -2,16 +2,18 @@ import { readFile, writeFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import { format } from 'oxfmt';
 import { apiPage } from './pages/api.ts';
+import { errorsPage } from './pages/errors.ts';
 import { metricsPage } from './pages/metrics.ts';
 import { importsSection, modulesDiagram } from './pages/modules.ts';
 import { settingsPage } from './pages/settings.ts';
 
 /**
- * `npm run docs`: writes the references from the protos, the metrics and the settings, and the parts
+ * `npm run docs`: writes the references of the API, errors, metrics and settings from their sources, and the parts
  * of other pages between `<!-- NAME: written by npm run docs -->` and `<!-- /NAME -->`.
  */
 const pages: Readonly<Record<string, () => string>> = {
   'docs/reference/api.md': apiPage,
+  'docs/reference/errors.md': errorsPage,
   'docs/reference/metrics.md': metricsPage,
   'docs/reference/settings.md': settingsPage,
 };

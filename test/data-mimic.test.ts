@@ -204,7 +204,8 @@ test('a subset is drawn from each split by its seed, and a smaller one is part o
 test('a subset larger than its split is refused with both numbers', async (t) => {
   const root = await folder(t, mimicTables(many(4)));
   await t.throwsAsync(openMimic(root, { subset: { train: 5 } }), {
-    message: 'subset.train: expected at most 4 studies, which are those of the split that can be used; got 5',
+    message:
+      'subset.train: expected at most 4 studies, which are those of the split that can be used; got 5',
   });
 });
 
