@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { context, trace } from '@opentelemetry/api';
 import { DomainError } from '../../lib/errors.ts';
-import { isLabelVariant, type VariantName } from '../../lib/models/variants.ts';
+import { isLabelVariant } from '../../lib/models/names.ts';
 import type { DecodingOptions, Tensor } from '../../lib/rpc/messages.ts';
 import type { Telemetry } from '../../lib/telemetry/telemetry.ts';
 import type { Authenticate } from './auth.ts';
@@ -153,7 +153,7 @@ export class Gateway {
         this.#parts.telemetry.metrics.rejected.inc({ reason: 'release_not_held' });
         return catalogue.refuse(release);
       },
-      isConditioned: (variant: string) => isLabelVariant(variant as VariantName),
+      isConditioned: isLabelVariant,
     };
   }
 
