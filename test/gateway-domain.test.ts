@@ -2,7 +2,7 @@ import test from 'ava';
 import { DomainError } from '../lib/errors.ts';
 import { Quota } from '../services/gateway/quota.ts';
 import { chooseRoute, type Route } from '../services/gateway/route.ts';
-import { chooseView, usablePictures, type View, viewWarnings } from '../services/gateway/views.ts';
+import { chooseView, usableImages, type View, viewWarnings } from '../services/gateway/views.ts';
 
 const routes: readonly Route[] = [
   { channel: 'stable', release: 'rs-1', variant: 'vit-label' },
@@ -10,7 +10,7 @@ const routes: readonly Route[] = [
   { channel: 'stable-chexnet', release: 'rs-3', variant: 'chexnet' },
 ];
 
-test('a release, a channel or a variant is taken at its word', (t) => {
+test('a release, a channel or a variant is used as given', (t) => {
   t.is(chooseRoute(routes, { release: 'rs-2' }, 'k').channel, 'canary');
   t.is(chooseRoute(routes, { channel: 'stable' }, 'k').release, 'rs-1');
   t.is(chooseRoute(routes, { variant: 'chexnet' }, 'k').release, 'rs-3');
@@ -56,8 +56,8 @@ test('PA goes before an unstated view, that before AP, and lateral comes last', 
 });
 
 test('laterals are left out only where there is a frontal view', (t) => {
-  t.deepEqual(usablePictures([{ view: 'LATERAL' }, { view: undefined }]), [1]);
-  t.deepEqual(usablePictures([{ view: 'LATERAL' }]), [0]);
+  t.deepEqual(usableImages([{ view: 'LATERAL' }, { view: undefined }]), [1]);
+  t.deepEqual(usableImages([{ view: 'LATERAL' }]), [0]);
 });
 
 test('warnings name the picture, and say what was done with it', (t) => {
