@@ -232,7 +232,7 @@ test('items are worked on as there is room, and results come as they complete', 
   for (const { resolve } of finish) resolve();
   const rest: number[] = [];
   for await (const item of results) rest.push(item);
-  t.deepEqual(rest.toSorted(), [0, 2, 3]);
+  t.deepEqual(new Set(rest), new Set([0, 2, 3]));
   t.deepEqual(begun, [0, 1, 2, 3]);
 });
 

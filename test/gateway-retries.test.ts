@@ -193,7 +193,8 @@ test('a text that is started again goes on after what was sent, without a word t
 
 test('another text than before is an error: what was sent cannot be taken back', (t) => {
   const expectation = { instanceOf: DomainError, message: /wrote another text/ };
-  t.throws(() => resumed({ deltas: ['ab'] }, { deltas: ['xy'] }), expectation);
+  const error = t.throws(() => resumed({ deltas: ['ab'] }, { deltas: ['xy'] }), expectation);
+  t.is(error.reason, 'GENERATION_DIVERGED');
   t.throws(() => resumed({ deltas: ['ab'] }, { deltas: ['abc', 'd'], text: 'abx' }), expectation);
   t.throws(() => resumed({ deltas: ['abc'] }, { deltas: [], text: 'ab' }), expectation);
   t.notThrows(() => resumed({ deltas: ['ab '], text: 'ab' }), 'nothing was started again');

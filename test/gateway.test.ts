@@ -85,34 +85,60 @@ test.serial('each item of a batch has its own status', async (t) => {
 test.serial('an invalid field of a request is named by its proto path', async (t) => {
   const { client } = await setUp(t);
   const images = [image];
-  const long = 'x'.repeat(3000);
-  const cases: [Parameters<typeof client.generateReport>[0], string][] = [
-    [{}, 'images'],
-    [{ images: Array.from({ length: 9 }, () => image) }, 'images'],
-    [{ images: [image, { data: Buffer.alloc(0) }] }, 'images[1].data'],
-    [{ images: [image, { data: Buffer.from('bad') }] }, 'images[1].data'],
-    [{ images: [{ ...image, view: 77 as never }] }, 'images[0].view'],
-    [{ images, requestId: long }, 'request_id'],
-    [{ images, requestId: 'a b' }, 'request_id'],
-    [{ images, indication: long }, 'indication'],
-    [{ images, release: 'latest' }, 'release'],
-    [{ images, release: unknown }, 'release'],
-    [{ images, channel: 'nightly' }, 'channel'],
-    [{ images, variant: 'vgg' }, 'variant'],
-    [{ images, priority: 9 as never }, 'priority'],
-    [{ images, decoding: { beams: 0 } }, 'decoding.beams'],
-    [{ images, decoding: { topP: Number.NaN } }, 'decoding.top_p'],
-    [{ images, decoding: { temperature: 0 } }, 'decoding.temperature'],
-    [{ images, decoding: { strategy: 12 as never } }, 'decoding.strategy'],
-    [{ images, decoding: { minTokens: 5, maxTokens: 4 } }, 'decoding.min_tokens'],
+  const cases: [Parameters<typeof client.generateReport>[0], string, string][] = [
+    [{}, 'images', 'IMAGES_COUNT'],
+    [{ images: Array.from({ length: 9 }, () => image) }, 'images', 'IMAGES_COUNT'],
+    [{ images: [image, { data: Buffer.alloc(0) }] }, 'images[1].data', 'IMAGE_EMPTY'],
+    [
+      { images: [image, { data: Buffer.from('bad') }] },
+      'images[1].data',
+      'IMAGE_FORMAT_UNSUPPORTED',
+    ],
+    [{ images: [{ ...image, view: 77 as never }] }, 'images[0].view', 'ENUM_UNKNOWN'],
+    [{ images, requestId: 'x'.repeat(129) }, 'request_id', 'TEXT_TOO_LONG'],
+    [{ images, requestId: 'a b' }, 'request_id', 'NAME_INVALID'],
+    [{ images, indication: 'x'.repeat(2001) }, 'indication', 'TEXT_TOO_LONG'],
+    [{ images, release: 'latest' }, 'release', 'RELEASE_UNKNOWN'],
+    [{ images, release: unknown }, 'release', 'RELEASE_UNKNOWN'],
+    [{ images, channel: 'nightly' }, 'channel', 'CHANNEL_UNKNOWN'],
+    [{ images, channel: 'a b' }, 'channel', 'NAME_INVALID'],
+    [{ images, variant: 'vgg' }, 'variant', 'VARIANT_UNKNOWN'],
+    [{ images, priority: 9 as never }, 'priority', 'ENUM_UNKNOWN'],
+    [{ images, decoding: { beams: 0 } }, 'decoding.beams', 'DECODING_INVALID'],
+    [{ images, decoding: { topP: Number.NaN } }, 'decoding.top_p', 'DECODING_INVALID'],
+    [{ images, decoding: { temperature: 0 } }, 'decoding.temperature', 'DECODING_INVALID'],
+    [{ images, decoding: { strategy: 12 as never } }, 'decoding.strategy', 'DECODING_INVALID'],
+    [
+      { images, decoding: { minTokens: 5, maxTokens: 4 } },
+      'decoding.min_tokens',
+      'DECODING_INVALID',
+    ],
   ];
-  for (const [request, field] of cases) {
+  for (const [request, field, reason] of cases) {
     const error = await failure(client.generateReport(request));
     t.is(error.code, 'INVALID_ARGUMENT', error.message);
-    t.is(error.field, field);
+    t.deepEqual([error.field, error.reason], [field, reason]);
     t.true(error.message.startsWith(`${field}: `), error.message);
   }
 });
+
+test.serial(
+  'names and texts of the greatest length, and as many images, are accepted',
+  async (t) => {
+    const { client, fake } = await setUp(t);
+    const response = await client.generateReport({
+      requestId: 'x'.repeat(128),
+      images: Array.from({ length: 8 }, () => image),
+      indication: ` ${'x'.repeat(1998)} `,
+      variant: 'chexnet',
+    });
+    t.is(response.requestId.length, 128);
+    t.is(response.tokens?.text, 1998, 'the indication is trimmed');
+    t.is(countOf(fake, 'vision'), 8);
+    const made = await client.generateReport({ images: [image] });
+    t.regex(made.requestId, /^[0-9a-f-]{36}$/);
+  },
+);
 
 test.serial('releases are listed with what they are and whether they answer', async (t) => {
   const { client, one, two, plain } = await setUp(t);

@@ -199,6 +199,7 @@ test('a cancelled call aborts its handler', async (t) => {
   await begun.promise;
   controller.abort();
   const error = await t.throwsAsync(call, { instanceOf: DomainError });
+  t.is(error.reason, 'RPC_CANCELLED');
   t.is(error.code, 'CANCELLED');
   await aborted.promise;
 });
