@@ -15,7 +15,7 @@ import { writeRandomRelease } from '../test/support/release.ts';
 import { matMulCeiling } from './support/ceiling.ts';
 import { openDirect } from './support/direct.ts';
 import { endurance } from './support/endurance.ts';
-import { ownMs } from '../services/gateway/timeline.ts';
+import { ownMs } from '../services/gateway/request-timings.ts';
 import { loadInProcess } from './support/in-process.ts';
 import { percentile, underLoad } from './support/load.ts';
 import { median, print, timed } from './support/measure.ts';

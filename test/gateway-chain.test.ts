@@ -4,18 +4,17 @@ import { observations } from '../lib/text/labels/observations.ts';
 import {
   type ChainEvent,
   type Generation,
-  type Hop,
   type ImageInfo,
   type Label,
-  type Piece,
+  type ModelServices,
   runChain,
-  type Stages,
+  type StageCall,
   type Study,
 } from '../services/gateway/chain.ts';
-import { resuming } from '../services/gateway/resume.ts';
 import { Shadow } from '../services/gateway/shadow.ts';
-import { ownMs } from '../services/gateway/timeline.ts';
 import type { View } from '../services/gateway/views.ts';
+
+type Services = ModelServices<number, string, ImageInfo>;
 
 const generation: Generation = {
   text: 'FINDINGS: The heart is large. IMPRESSION: Cardiomegaly.',
@@ -26,23 +25,25 @@ const generation: Generation = {
   timings: [{ stage: 'generate', startMs: 0, durationMs: 1 }],
 };
 
-/** Labels of one picture: `probability` for Cardiomegaly, 0 for the others. */
-const labels = (probability: number): Label[] =>
+const threshold = 0.37;
+
+/** Labels of one image: `probability` for Cardiomegaly, a tenth of it for the others. */
+const labelsOf = (probability: number): Label[] =>
   observations.map((name) => {
-    const value = name === 'Cardiomegaly' ? probability : 0;
+    const value = name === 'Cardiomegaly' ? probability : probability / 10;
     return {
       name,
       probability: value,
-      threshold: 0.5,
-      state: value >= 0.5 ? 'positive' : 'negative',
+      threshold,
+      state: value >= threshold ? 'positive' : 'negative',
     };
   });
 
-/** Stages without models: a picture's first byte is its probability of cardiomegaly in per cent. */
-function fakes(found: { views?: (View | undefined)[]; score?: number } = {}) {
+/** Services without models: the first byte of an image is its probability of cardiomegaly in per cent. */
+function fakes(found: { views?: (View | undefined)[]; distance?: number } = {}) {
   const calls: string[] = [];
   const prompts: string[] = [];
-  const stages: Stages<number, string, ImageInfo> = {
+  const services: Services = {
     embed: async (image, field) => {
       calls.push(`embed ${field}`);
       const index = Number(/\d+/.exec(field)?.[0]);
@@ -53,29 +54,32 @@ function fakes(found: { views?: (View | undefined)[]; score?: number } = {}) {
         imageTokens: 4,
         pooled: value,
         image: { view: found.views?.[index] },
-        outOfDistribution: found.score,
+        outOfDistribution: found.distance,
         timings: [{ stage: 'inference', startMs: 0, durationMs: 1 }],
       };
     },
     classify: async (pooled) => {
       calls.push(`classify ${pooled}`);
-      return { labels: labels(pooled / 100), timings: [] };
+      return { labels: labelsOf(pooled / 100), timings: [] };
     },
-    generate: async function* generate({ tokens, text }) {
+    generate: async ({ tokens, text }, _call, listener) => {
       calls.push(`generate ${tokens}`);
       prompts.push(text);
-      yield { kind: 'text', text: 'FINDINGS:', tokens: 1 };
-      yield { kind: 'end', generation };
+      listener?.onAccepted();
+      listener?.onText({ text: 'FINDINGS:', tokens: 1 });
+      return generation;
     },
   };
-  return { stages, calls, prompts };
+  return { services, calls, prompts };
 }
 
-const hop = (signal = new AbortController().signal): Hop => ({
+const call: StageCall = {
   release: 'rs-1',
   priority: 'interactive',
-  signal,
-});
+  bulk: false,
+  signal: new AbortController().signal,
+  deadline: undefined,
+};
 
 const study = (values: readonly number[], views: (View | undefined)[] = []): Study<string> => ({
   images: values.map((value, index) => ({ data: Uint8Array.of(value), view: views[index] })),
@@ -84,39 +88,78 @@ const study = (values: readonly number[], views: (View | undefined)[] = []): Stu
   includeLabels: false,
 });
 
-async function run(
-  stages: Stages<number, string, ImageInfo>,
-  asked: Study<string>,
-  conditioned = true,
-) {
+async function run(services: Services, request: Study<string>, conditioned = true) {
   const events: ChainEvent<ImageInfo>[] = [];
-  for await (const event of runChain(stages, asked, hop(), { conditioned, stream: true })) {
-    events.push(event);
-  }
-  const last = events.at(-1);
-  if (last?.kind !== 'report') throw new Error('no report');
-  return { kinds: events.map(({ kind }) => kind), report: last.report };
+  const emit = (event: ChainEvent<ImageInfo>): void => void events.push(event);
+  const report = await runChain(services, request, call, { conditioned, emit });
+  return { events, kinds: events.map(({ kind }) => kind), report };
 }
 
 test('a label variant writes from the labels, a plain one from the indication', async (t) => {
-  const { stages, calls, prompts } = fakes();
-  const labelled = await run(stages, study([80]));
-  t.deepEqual(labelled.kinds, ['image', 'labels', 'text', 'report']);
+  const { services, calls, prompts } = fakes();
+  const labelled = await run(services, study([80]));
+  t.deepEqual(labelled.kinds, ['image', 'labels', 'text']);
   t.is(labelled.report.findings, 'The heart is large.');
   t.is(labelled.report.impression, 'Cardiomegaly.');
-  const plain = await run(stages, study([80]), false);
-  t.deepEqual(plain.kinds, ['image', 'text', 'report']);
+  const plain = await run(services, study([80]), false);
+  t.deepEqual(plain.kinds, ['image', 'text']);
   t.deepEqual(prompts, ['cardiomegaly', 'Fever.']);
-  const asked = await run(stages, { ...study([80]), includeLabels: true }, false);
+  const asked = await run(services, { ...study([80]), includeLabels: true }, false);
+  t.deepEqual(asked.kinds, ['image', 'labels', 'text']);
   t.is(asked.report.labels.length, 14);
-  t.is(calls.filter((call) => call.startsWith('classify')).length, 2);
+  t.is(prompts.at(-1), 'Fever.', 'labels that were only asked for do not condition the text');
+  t.is(calls.filter((name) => name.startsWith('classify')).length, 2);
+});
+
+test('no event is emitted before the generator has accepted the request', async (t) => {
+  const { services } = fakes();
+  const accepted = Promise.withResolvers<void>();
+  const generating = Promise.withResolvers<void>();
+  const events: ChainEvent<ImageInfo>[] = [];
+  const slow: Services = {
+    ...services,
+    generate: async (prompt, stageCall, listener) => {
+      generating.resolve();
+      await accepted.promise;
+      return services.generate(prompt, stageCall, listener);
+    },
+  };
+  const running = runChain(slow, study([80, 70]), call, {
+    conditioned: true,
+    emit: (event) => events.push(event),
+  });
+  await generating.promise;
+  t.deepEqual(events, []);
+  accepted.resolve();
+  const report = await running;
+  t.deepEqual(events, [
+    { kind: 'image', index: 0, image: { view: undefined } },
+    { kind: 'image', index: 1, image: { view: undefined } },
+    { kind: 'labels', labels: report.labels },
+    { kind: 'text', text: 'FINDINGS:', tokens: 1 },
+  ]);
+});
+
+test('without a listener for events the generator streams no text', async (t) => {
+  const { services } = fakes();
+  const silent: Services = {
+    ...services,
+    generate: async (_prompt, _call, listener) => {
+      t.is(listener, undefined);
+      return generation;
+    },
+  };
+  const report = await runChain(silent, study([80]), call, { conditioned: true });
+  t.is(report.impression, 'Cardiomegaly.');
 });
 
 test('the text is from the PA view, the labels are from every frontal one', async (t) => {
-  const { stages, calls } = fakes({ views: ['AP', 'PA', 'LATERAL'] });
-  const { report } = await run(stages, study([90, 20, 99]));
+  const { services, calls } = fakes({ views: ['AP', 'PA', 'LATERAL'] });
+  const { report } = await run(services, study([90, 20, 99]));
   t.is(report.imageIndex, 1);
+  t.is(report.imageTokens, 4);
   t.true(calls.includes('generate 20'));
+  t.false(calls.includes('classify 99'));
   t.is(report.labels.find(({ name }) => name === 'Cardiomegaly')?.probability, 0.9);
   t.deepEqual(
     report.warnings.map(({ code }) => code),
@@ -124,121 +167,73 @@ test('the text is from the PA view, the labels are from every frontal one', asyn
   );
 });
 
-test('a picture that the caller calls lateral costs no run where there is a frontal', async (t) => {
-  const { stages, calls } = fakes();
-  const { report } = await run(stages, study([10, 20], ['LATERAL', undefined]));
+test('an image that the caller calls lateral is not embedded if there is a frontal one', async (t) => {
+  const { services, calls } = fakes();
+  const { report } = await run(services, study([10, 20], ['LATERAL', undefined]));
   t.false(calls.includes('embed images[0].data'));
   t.is(report.imageIndex, 1);
   t.deepEqual(report.images, [undefined, { view: undefined }]);
 });
 
-test('a lateral alone, a strange picture and a cut text are warned of', async (t) => {
-  const { stages } = fakes({ views: ['LATERAL'], score: 3 });
-  const cut: typeof stages = {
-    ...stages,
-    generate: async function* generate() {
-      yield { kind: 'end', generation: { ...generation, finishReason: 'length' } };
-    },
+test('the view that the caller states overrides that of the file', async (t) => {
+  const { services } = fakes({ views: ['LATERAL', 'PA'] });
+  const { report } = await run(services, study([10, 20], ['PA', 'AP']));
+  t.is(report.imageIndex, 0);
+});
+
+test('a single lateral, an unusual image and a cut text get warnings', async (t) => {
+  const { services } = fakes({ views: ['LATERAL'], distance: 3 });
+  const cut: Services = {
+    ...services,
+    generate: async () => ({ ...generation, finishReason: 'length' }),
   };
   const { report } = await run(cut, study([10]));
   t.deepEqual(
-    report.warnings.map(({ code }) => code),
-    ['LATERAL_ONLY', 'OUT_OF_DISTRIBUTION', 'REPORT_TRUNCATED'],
+    report.warnings.map(({ code, field }) => [code, field]),
+    [
+      ['LATERAL_ONLY', 'images[0]'],
+      ['OUT_OF_DISTRIBUTION', 'images[0]'],
+      ['REPORT_TRUNCATED', 'decoding.max_tokens'],
+    ],
   );
+  t.regex(report.warnings[2]!.message, /at 9 tokens/);
 });
 
-test('one bad picture fails the study by its field, and ends the others', async (t) => {
-  const { stages } = fakes();
-  const ended: string[] = [];
-  const slow: typeof stages = {
-    ...stages,
-    embed: (image, field, { signal, ...rest }) =>
+test('one invalid image fails the study by its field, and aborts the calls for the others', async (t) => {
+  const { services } = fakes();
+  const aborted: string[] = [];
+  const slow: Services = {
+    ...services,
+    embed: (image, field, stageCall) =>
       image[0] === 0
-        ? stages.embed(image, field, { signal, ...rest })
+        ? services.embed(image, field, stageCall)
         : new Promise((_, reject) => {
-            signal.addEventListener('abort', () => {
-              ended.push(field);
-              reject(signal.reason as Error);
+            stageCall.signal.addEventListener('abort', () => {
+              aborted.push(field);
+              reject(stageCall.signal.reason as Error);
             });
           }),
   };
   const error = await t.throwsAsync(run(slow, study([5, 0])), { instanceOf: DomainError });
   t.is(error.field, 'images[1].data');
-  t.deepEqual(ended, ['images[0].data']);
+  t.deepEqual(aborted, ['images[0].data']);
 });
 
-test('what the gateway took itself is the whole without its calls, however they overlap', (t) => {
-  const timing = (stage: string, startMs: number, durationMs: number) => ({
-    stage,
-    startMs,
-    durationMs,
-  });
-  const own = ownMs([
-    timing('gateway', 0, 100),
-    timing('vision', 1, 30),
-    timing('vision', 1, 50),
-    timing('vision.inference', 5, 20),
-    timing('labeler', 53, 7),
-    timing('generator', 61, 38),
-  ]);
-  t.is(own, 100 - 50 - 7 - 38);
-});
-
-test('the timeline names each service and its parts, by start', async (t) => {
-  const { stages } = fakes();
-  const { report } = await run(stages, study([50]));
+test('the timings of a report name each service and its stages, by start', async (t) => {
+  const { services } = fakes();
+  const { report } = await run(services, study([50]));
   t.deepEqual(
     report.timings.map(({ stage }) => stage).filter((stage) => !stage.includes('.')),
     ['gateway', 'vision', 'labeler', 'generator'],
   );
-  t.true(report.timings.some(({ stage }) => stage === 'vision.inference'));
+  for (const stage of ['vision.inference', 'generator.generate']) {
+    t.true(report.timings.some((timing) => timing.stage === stage));
+  }
   const starts = report.timings.map(({ startMs }) => startMs);
   t.deepEqual(
     starts,
     starts.toSorted((a, b) => a - b),
   );
-});
-
-const unavailable = (): DomainError => new DomainError('UNAVAILABLE', 'GONE', 'the replica died');
-
-/** One attempt after the other; an Error ends its attempt. */
-function attempts(...parts: (readonly (string | Error)[])[]): () => AsyncIterable<Piece> {
-  const left = [...parts];
-  return async function* generate() {
-    let text = '';
-    for (const part of left.shift() ?? []) {
-      if (part instanceof Error) throw part;
-      text += part;
-      yield { kind: 'text', text: part, tokens: 1 };
-    }
-    yield { kind: 'end', generation: { ...generation, text } };
-  };
-}
-
-async function collect(pieces: AsyncIterable<Piece>): Promise<string> {
-  let text = '';
-  for await (const piece of pieces) text += piece.kind === 'text' ? piece.text : '.';
-  return text;
-}
-
-test('a stream whose replica dies goes on from another without a word twice', async (t) => {
-  t.is(await collect(resuming(attempts(['ab', 'c'], []))), 'abc.');
-  t.is(await collect(resuming(attempts(['ab', unavailable()], ['a', 'bc', 'd']))), 'abcd.');
-  t.is(await collect(resuming(attempts(['abcd', unavailable()], ['ab', 'cd']))), 'abcd.');
-});
-
-test('a stream is not begun a third time, nor with other words, nor for other errors', async (t) => {
-  const failures = [
-    attempts(['a', unavailable()], ['ab', unavailable()], ['abc']),
-    attempts(['ab', unavailable()], ['xy']),
-    attempts(['abc', unavailable()], ['ab']),
-  ];
-  for (const generate of failures) {
-    const error = await t.throwsAsync(collect(resuming(generate)), { instanceOf: DomainError });
-    t.is(error.reason, 'GONE');
-  }
-  const other = new DomainError('INTERNAL', 'BROKEN', 'broken');
-  t.is(await t.throwsAsync(collect(resuming(attempts([other], ['a'])))), other);
 });
 
 test('shadow copies are compared, and shed first', async (t) => {
@@ -255,9 +250,28 @@ test('shadow copies are compared, and shed first', async (t) => {
   copy({ positive: [], text: 'a' });
   await shadow.settle();
   shadow.copy('k', same, true, () => Promise.resolve(same));
-  shadow.copy('k', same, false, () => Promise.reject(unavailable()));
+  shadow.copy('k', same, false, () => Promise.reject(new Error('failed')));
+  shadow.copy('k', same, false, () =>
+    Promise.resolve({ positive: ['Edema', 'Fracture'], text: 'a' }),
+  );
   await shadow.settle();
-  t.deepEqual(results, ['shed', 'same', 'text_differs', 'shed', 'failed']);
+  t.deepEqual(results, ['shed', 'same', 'text_differs', 'shed', 'failed', 'labels_differ']);
+});
+
+test('a share of the requests is copied, the same ones each time', async (t) => {
+  const outcome = { positive: [], text: '' };
+  const copied = (): string[] => {
+    const keys: string[] = [];
+    const shadow = new Shadow({ share: 0.3, maxInFlight: 1000, onComparison: () => {} });
+    for (let id = 0; id < 1000; id += 1) {
+      const copy = async () => (keys.push(`${id}`), outcome);
+      shadow.copy(`${id}`, outcome, false, copy);
+    }
+    return keys;
+  };
+  const keys = copied();
+  t.true(keys.length > 240 && keys.length < 360, `${keys.length} of 1000`);
+  t.deepEqual(copied(), keys);
 });
 
 test('a shadow without a share copies nothing', (t) => {

@@ -177,8 +177,8 @@ test('what is out of its range is refused by field', async (t) => {
   const bad: Readonly<Record<string, Sent<GenerateRequest>>> = {
     tokens: { tokens: wide },
     text: { text: 'x'.repeat(10_001) },
-    'decoding.topP': { decoding: { topP: 2 } },
-    'decoding.maxTokens': { decoding: { maxTokens: 0 } },
+    'decoding.top_p': { decoding: { topP: 2 } },
+    'decoding.max_tokens': { decoding: { maxTokens: 0 } },
     'decoding.temperature': { decoding: { temperature: Number.NaN } },
     'decoding.beams': { decoding: { strategy: 'DECODING_STRATEGY_BEAM', beams: 5 } },
   };

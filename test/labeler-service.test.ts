@@ -19,7 +19,7 @@ async function serve(t: Parameters<typeof openTestStore>[0]) {
 const noise = (seed: number): Float32Array =>
   Float32Array.from({ length: 96 }, (_, i) => Math.sin(i * seed));
 
-test('an embedding gets all 14 observations, and the text of the positive ones', async (t) => {
+test('an embedding is classified into all 14 observations', async (t) => {
   const { release, client } = await serve(t);
   const answer = await client.classify({ release, pooled: tensorMessage([96], noise(3)) });
   t.is(answer.release, release);
@@ -32,8 +32,6 @@ test('an embedding gets all 14 observations, and the text of the positive ones',
     t.is(threshold, 0.5);
     t.is(state, probability >= 0.5 ? 'LABEL_STATE_POSITIVE' : 'LABEL_STATE_NEGATIVE');
   }
-  const positive = answer.labels.filter(({ state }) => state === 'LABEL_STATE_POSITIVE');
-  t.is(answer.labelText, positive.map(({ name }) => name.toLowerCase()).join('; '));
   t.deepEqual(
     answer.timings.map(({ stage }) => stage),
     ['queue', 'inference'],
@@ -68,7 +66,7 @@ test('a tensor that is none of the release is refused by what is wrong with it',
     'got float16[-96]': { ...good, shape: [-96] },
     'got 4 bytes': { ...good, data: new Uint8Array(4) },
     'its dtype': { ...good, dtype: 'DATA_TYPE_UNSPECIFIED' as const },
-    'no numbers': { dtype: half, shape: [96], data: new Uint8Array(192).fill(0xff) },
+    'NaN or infinite': { dtype: half, shape: [96], data: new Uint8Array(192).fill(0xff) },
   };
   for (const [what, pooled] of Object.entries(bad)) {
     const error = await t.throwsAsync(() => client.classify({ release, pooled }), {

@@ -32,7 +32,7 @@ async function startReplica(t: ExecutionContext, host: string, port: number) {
         classify: async ({ release }) => {
           calls += 1;
           await sleep(5);
-          return { release, labelText: host };
+          return { release };
         },
       }),
     ],

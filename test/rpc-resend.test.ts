@@ -8,7 +8,7 @@ import { createTelemetry } from '../lib/telemetry/telemetry.ts';
 
 const emptyMessage = Buffer.alloc(5);
 
-/** A server whose connection is lost after the message and before the status, for so many calls. */
+/** A server whose connection is lost after the message and before the status, for the first `lost` calls. */
 async function serve(t: ExecutionContext, lost: number, lose: (socket: Socket) => void) {
   let calls = 0;
   let last: Socket | undefined;
@@ -43,16 +43,16 @@ const ways = {
 };
 
 for (const [way, lose] of Object.entries(ways)) {
-  test(`a unary call is sent again when its connection is ${way} in the midst of the answer`, async (t) => {
+  test(`a unary call is repeated when its connection is ${way} mid-response`, async (t) => {
     const { port, calls } = await serve(t, 1, lose);
     await t.notThrowsAsync(() => connect(t, port).classify({}));
     t.is(calls(), 2);
   });
 }
 
-test('an answer that is lost again is told, and without retries at once', async (t) => {
+test('a response that is lost four times is an error, without retries at once', async (t) => {
   for (const [retries, expected] of [
-    [true, 2],
+    [true, 4],
     [false, 1],
   ] as const) {
     const { port, calls } = await serve(t, 9, ways.reset);

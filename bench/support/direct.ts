@@ -4,12 +4,13 @@ import { createTelemetry } from '../../lib/telemetry/telemetry.ts';
 import { isLabelVariant } from '../../lib/models/variants.ts';
 import type { Manifest } from '../../lib/releases/manifest.ts';
 import { runChain, type ChainReport } from '../../services/gateway/chain.ts';
-import type { Seen } from '../../services/gateway/response.ts';
-import { rpcStages } from '../../services/gateway/stages.ts';
+import { rpcModelServices } from '../../services/gateway/model-services.ts';
+import type { DescribedImage } from '../../services/gateway/report-response.ts';
+import { GatewayRetries } from '../../services/gateway/retries.ts';
 
 interface Direct {
   /** The gateway's chain over the model services, called from here. */
-  report(picture: Uint8Array): Promise<ChainReport<Seen>>;
+  report(image: Uint8Array): Promise<ChainReport<DescribedImage>>;
   close(): void;
 }
 
@@ -20,13 +21,14 @@ export function openDirect(
 ): Direct {
   const telemetry = createTelemetry({ service: 'bench', logLevel: 'silent' });
   const open = (name: keyof typeof ports) =>
-    openChannel(`127.0.0.1:${ports[name].grpc}`, { telemetry });
+    openChannel(`127.0.0.1:${ports[name].grpc}`, { telemetry, retries: false });
   const [vision, labeler, generator] = [open('vision'), open('labeler'), open('generator')];
-  const callers = {
+  const clients = {
     vision: vision.client(visionService),
     labeler: labeler.client(labelerService),
     generator: generator.client(generatorService),
   };
+  const services = rpcModelServices(clients, new GatewayRetries());
   return {
     report: async (data) => {
       const study = {
@@ -36,12 +38,9 @@ export function openDirect(
         includeLabels: true,
       };
       const { signal } = new AbortController();
-      const hop = { release, priority: 'interactive', signal } as const;
-      const options = { conditioned: isLabelVariant(variant), stream: false };
-      for await (const event of runChain(rpcStages(callers, undefined), study, hop, options)) {
-        if (event.kind === 'report') return event.report;
-      }
-      throw new Error('the chain ended without a report');
+      const limits = { signal, deadline: undefined, bulk: false };
+      const call = { ...limits, release, priority: 'interactive' } as const;
+      return runChain(services, study, call, { conditioned: isLabelVariant(variant) });
     },
     close: () => [vision, labeler, generator].forEach((channel) => channel.close()),
   };

@@ -6,6 +6,7 @@ import { denseNet } from './densenet.ts';
 import { type MaskMode, fusionEncoder } from './fusion.ts';
 import { dense } from './layers.ts';
 import { Dropouts, type Training } from './mode.ts';
+import { type VariantName, backboneOf, isLabelVariant } from './names.ts';
 import { type ParameterSpec, type Scope, ParameterSet, torchLinear } from './parameters.ts';
 import type { Preset } from './preset.ts';
 import { resNet } from './resnet.ts';
@@ -13,21 +14,13 @@ import { decoderStepGraph, servedMemory } from './t5-step.ts';
 import { t5Decoder } from './t5.ts';
 import { vit } from './vit.ts';
 
-/** The six variants of the paper: three backbones, each with and without label conditioning. */
-export const variantNames = [
-  'chexnet',
-  'resnet101',
-  'vit',
-  'chexnet-label',
-  'resnet101-label',
-  'vit-label',
-] as const;
-export type VariantName = (typeof variantNames)[number];
-export type Backbone = 'chexnet' | 'resnet101' | 'vit';
-
-export const isLabelVariant = (variant: VariantName): boolean => variant.endsWith('-label');
-export const backboneOf = (variant: VariantName): Backbone =>
-  variant.replace(/-label$/, '') as Backbone;
+export {
+  type Backbone,
+  type VariantName,
+  backboneOf,
+  isLabelVariant,
+  variantNames,
+} from './names.ts';
 
 /** The labels of the classifier: lib/text/labels/observations.ts names them, in that order. */
 const labelCount = 14;

@@ -51,7 +51,7 @@ export function parseDecodingOptions(value: unknown, path = 'decoding'): Decodin
   }
   const { minTokens, maxTokens } = result.data;
   if (minTokens > maxTokens) {
-    const message = `got ${minTokens}, expected at most maxTokens ${maxTokens}`;
+    const message = `got ${minTokens}, expected at most the maximum of ${maxTokens} tokens`;
     throw invalidArgument('DECODING_INVALID', `${path}.minTokens`, message);
   }
   return result.data;

@@ -1,4 +1,4 @@
-import type { VariantName } from '../models/variants.ts';
+import type { VariantName } from '../models/names.ts';
 import type { ReleaseStore } from './store/store.ts';
 
 /** A release of a list, and what names it. */

@@ -2,8 +2,8 @@ import { createHash } from 'node:crypto';
 import { z } from 'zod';
 import { type DomainError, invalidArgument } from '../errors.ts';
 import { type Preprocessing, parsePreprocessing } from '../image/preprocessing.ts';
+import { type VariantName, variantNames } from '../models/names.ts';
 import { type Preset, parsePreset } from '../models/preset.ts';
-import { type VariantName, variantNames } from '../models/variants.ts';
 import { type DecodingOptions, parseDecodingOptions } from './decoding.ts';
 
 export const formatVersion = 1;

@@ -1,29 +1,24 @@
 import { Channel } from '@grpc/grpc-js';
-import {
-  type Client,
-  ClientError,
-  Metadata,
-  type ServiceDefinition,
-  Status,
-  createClientFactory,
-} from 'nice-grpc';
+import { type Client, type ServiceDefinition, createClientFactory } from 'nice-grpc';
 import type { CallOptions, ClientMiddleware } from 'nice-grpc-common';
 import { errorDetailsClientMiddleware } from 'nice-grpc-error-details';
-import { DomainError } from '../errors.ts';
 import type { Telemetry } from '../telemetry/telemetry.ts';
-import { limitTo, timeoutHeader } from './deadline.ts';
 import { flowControlWindow, maxMessageBytes, retryBuffer } from './limits.ts';
-import { type DeadlineOptions, observeClient } from './observe.ts';
+import { type DeadlineOptions, clientCalls } from './observe.ts';
+import { Retries, RetryBudget, replicaLost } from './retry.ts';
 import { type TlsFiles, channelCredentials } from './tls.ts';
 
 export interface ChannelOptions {
   readonly telemetry: Telemetry;
   readonly tls?: TlsFiles;
-  /** For calls that bring no deadline; default 60 s. */
+  /** For calls without a deadline; default 60 s. */
   readonly timeoutMs?: number;
-  /** Largest message taken and sent, in bytes. */
+  /** Largest message that is received or sent, in bytes. */
   readonly maxMessageBytes?: number;
-  /** Send a call again that was answered UNAVAILABLE, or whose connection was lost; default true. */
+  /**
+   * Repeat calls whose replica is lost (`replicaLost`) before it has answered; default true. False for
+   * a caller that has a retry table of its own, as the gateway.
+   */
   readonly retries?: boolean;
 }
 
@@ -36,8 +31,8 @@ export interface RpcChannel {
 }
 
 /**
- * A channel to all replicas of a service. `address` is `host:port`; a name with several addresses, as
- * a headless service has, is called in turn, and looked up again when a connection ends.
+ * A channel to all replicas of a service. `address` is `host:port`. The addresses of a name, as a
+ * headless service has several, are called in turn; the name is resolved again when a connection ends.
  */
 export function openChannel(address: string, options: ChannelOptions): RpcChannel {
   const { telemetry, tls, timeoutMs = 60_000, retries = true } = options;
@@ -46,9 +41,10 @@ export function openChannel(address: string, options: ChannelOptions): RpcChanne
     : `dns:///${address}`;
   const bytes = options.maxMessageBytes ?? maxMessageBytes;
   const channel = new Channel(target, channelCredentials(tls), {
-    'grpc.service_config': JSON.stringify(serviceConfig(retries)),
+    'grpc.service_config': JSON.stringify({ loadBalancingConfig: [{ round_robin: {} }] }),
     'grpc.service_config_disable_resolution': 1,
-    'grpc.enable_retries': retries ? 1 : 0,
+    // Without a retry policy: grpc-js repeats only calls that no server has begun to handle.
+    'grpc.enable_retries': 1,
     'grpc.per_rpc_retry_buffer_size': retryBuffer.perCallBytes,
     'grpc.retry_buffer_size': retryBuffer.totalBytes,
     'grpc.max_receive_message_length': bytes,
@@ -61,72 +57,43 @@ export function openChannel(address: string, options: ChannelOptions): RpcChanne
     'grpc.dns_min_time_between_resolutions_ms': 5_000,
     'grpc-node.flow_control_window': flowControlWindow,
   });
-  // The last is called first.
-  const factory = createClientFactory()
+  // The last is the outermost.
+  const once = createClientFactory()
     .use(errorDetailsClientMiddleware)
-    .use(sendAgain(retries))
-    .use(deadlineMiddleware(timeoutMs))
-    .use(observeClient(telemetry));
+    .use(clientCalls(telemetry, timeoutMs));
+  const factory = retries ? once.use(repeated(timeoutMs)) : once;
   return {
     client: (service) => factory.create(service, channel),
     close: () => channel.close(),
   };
 }
 
-/** Retries are paid from a budget that answered calls fill: a broken service is not flooded. */
-const serviceConfig = (retries: boolean): object => ({
-  loadBalancingConfig: [{ round_robin: {} }],
-  ...(retries && {
-    methodConfig: [
-      {
-        name: [{}],
-        retryPolicy: {
-          maxAttempts: 4,
-          initialBackoff: '0.05s',
-          maxBackoff: '1s',
-          backoffMultiplier: 3,
-          retryableStatusCodes: ['UNAVAILABLE'],
-        },
-      },
-    ],
-    retryThrottling: { maxTokens: 50, tokenRatio: 0.2 },
-  }),
-});
-
-/**
- * Asks once more where the connection was lost in the midst of an answer. grpc-js sends no call again of
- * which it has seen the headers, and a server writes those, and the message, before the status: one that
- * is killed in between would fail a unary call although nothing of its answer was given to the caller.
- */
-const sendAgain = (retries: boolean): ClientMiddleware =>
-  async function* sendAgain(call, options) {
-    const once = !retries || call.requestStream || call.responseStream;
-    if (once) return yield* call.next(call.request, options);
-    let begun = false;
-    const onHeader = (header: Metadata): void => {
-      begun = true;
-      options.onHeader?.(header);
-    };
-    try {
-      return yield* call.next(call.request, { ...options, onHeader });
-    } catch (error) {
-      const lost = error instanceof ClientError && error.code === Status.UNAVAILABLE;
-      if (!begun || !lost) throw error;
-      return yield* call.next(call.request, options);
+/** Repeats a call until it has given a first message: what a caller has received cannot be taken back. */
+function repeated(timeoutMs: number): ClientMiddleware<DeadlineOptions> {
+  const budget = new RetryBudget();
+  return async function* repeatedCall(call, callOptions: CallOptions & DeadlineOptions) {
+    if (call.requestStream) return yield* call.next(call.request, callOptions);
+    const { deadline = Date.now() + timeoutMs, signal } = callOptions;
+    const options = { ...callOptions, deadline };
+    const retries = new Retries([replicaLost], { signal, deadline, budget });
+    for (;;) {
+      let hasAnswered = false;
+      try {
+        const responses = call.next(call.request, options);
+        if (!call.responseStream) {
+          const response = yield* responses;
+          retries.succeed();
+          return response;
+        }
+        for await (const response of responses) {
+          hasAnswered = true;
+          yield response;
+        }
+        return retries.succeed();
+      } catch (error) {
+        if (hasAnswered) throw error;
+        await retries.pauseAfter(error);
+      }
     }
   };
-
-/** Tells the server what is left of the time, and stops waiting when it is over. */
-const deadlineMiddleware = (timeoutMs: number): ClientMiddleware<DeadlineOptions> =>
-  async function* deadlineMiddleware(call, callOptions: CallOptions & DeadlineOptions) {
-    const { deadline = Date.now() + timeoutMs, signal, ...rest } = callOptions;
-    using limit = limitTo(deadline, signal);
-    const metadata = Metadata(rest.metadata).set('grpc-timeout', timeoutHeader(deadline));
-    try {
-      return yield* call.next(call.request, { ...rest, metadata, signal: limit.signal });
-    } catch (error) {
-      if (!limit.signal.aborted || signal?.aborted === true) throw error;
-      const message = `${call.method.path.slice(1)} was not answered in time`;
-      throw new DomainError('DEADLINE_EXCEEDED', 'RPC_DEADLINE', message, { cause: error });
-    }
-  };
+}

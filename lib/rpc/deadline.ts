@@ -1,13 +1,13 @@
 import { type Metadata, ServerInterceptingCall, type ServerInterceptor } from '@grpc/grpc-js';
-import type { CallContext, ServerMiddleware } from 'nice-grpc-common';
+import type { Metadata as CallMetadata } from 'nice-grpc-common';
 import { DomainError } from '../errors.ts';
 
-/** grpc-js takes the deadline out of the metadata; it is put back under this name, for ourselves. */
+/** grpc-js removes the deadline from the metadata; this key carries it to our middleware. */
 const key = 'radscribe-deadline';
 
-/** What a handler is told of a call beyond nice-grpc's own. */
+/** What a handler learns of a call beyond nice-grpc's own context. */
 export interface DeadlineContext {
-  /** When nobody wants the answer any more, in milliseconds since the epoch. */
+  /** When the caller no longer wants the answer, in milliseconds since the epoch. */
   readonly deadline: number | undefined;
 }
 
@@ -17,7 +17,7 @@ export const deadlineInterceptor: ServerInterceptor = (_method, call) =>
       next({
         onReceiveMetadata(metadata: Metadata, next) {
           const deadline = Number(call.getDeadline());
-          // Nobody else may set it.
+          // A caller must not set it.
           metadata.remove(key);
           if (Number.isFinite(deadline)) metadata.set(key, String(deadline));
           next(metadata);
@@ -25,49 +25,50 @@ export const deadlineInterceptor: ServerInterceptor = (_method, call) =>
       }),
   });
 
-/** Tells a handler its deadline, and aborts its signal then: grpc-js would only answer the caller. */
-export const deadlineMiddleware: ServerMiddleware<DeadlineContext> =
-  async function* deadlineMiddleware(call, context: CallContext) {
-    const value = context.metadata.get(key);
-    if (value === undefined) {
-      return yield* call.next(call.request, { ...context, deadline: undefined });
-    }
-    const deadline = Number(value);
-    using limit = limitTo(deadline, context.signal);
-    return yield* call.next(call.request, { ...context, signal: limit.signal, deadline });
-  };
+/** The deadline that the interceptor found, in milliseconds since the epoch. */
+export function deadlineOf(metadata: CallMetadata): number | undefined {
+  const value = metadata.get(key);
+  return value === undefined ? undefined : Number(value);
+}
 
 interface Limit extends Disposable {
   readonly signal: AbortSignal;
 }
 
 /**
- * A signal that fires at a deadline, with DEADLINE_EXCEEDED as its reason, or when `other` does.
- * AbortSignal.any leaves what it follows to the garbage collector, and takes a tenth of a whole call.
+ * A signal that aborts at a deadline, with DEADLINE_EXCEEDED as its reason, or when one of `others`
+ * does. AbortSignal.any leaves its listeners to the garbage collector, and takes a tenth of a whole call.
  */
-export function limitTo(deadline: number, other: AbortSignal | undefined): Limit {
+export function limitTo(
+  deadline: number | undefined,
+  ...others: readonly (AbortSignal | undefined)[]
+): Limit {
   const controller = new AbortController();
-  const follow = (): void => controller.abort(other?.reason);
-  if (other?.aborted === true) follow();
-  other?.addEventListener('abort', follow);
-  const timer = setTimeout(() => {
+  const follow = ({ target }: { readonly target: unknown }): void =>
+    controller.abort((target as AbortSignal).reason);
+  for (const other of others) {
+    if (other?.aborted === true) controller.abort(other.reason);
+    other?.addEventListener('abort', follow);
+  }
+  const expire = (): void => {
     const message = 'the deadline has passed';
     controller.abort(new DomainError('DEADLINE_EXCEEDED', 'RPC_DEADLINE', message));
-  }, timerMs(deadline));
+  };
+  const timer = deadline === undefined ? undefined : setTimeout(expire, timerMs(deadline));
   return {
     signal: controller.signal,
     [Symbol.dispose]() {
       clearTimeout(timer);
-      other?.removeEventListener('abort', follow);
+      for (const other of others) other?.removeEventListener('abort', follow);
     },
   };
 }
 
-/** For a timer that fires at a deadline: no timer takes more than 24 days. */
+/** The delay of a timer that fires at a deadline; timers are limited to 24 days. */
 const timerMs = (deadline: number): number =>
   Math.min(2 ** 31 - 1, Math.max(0, deadline - Date.now()));
 
-/** The value of the `grpc-timeout` header: what is left until a deadline, at least a millisecond. */
+/** The value of the `grpc-timeout` header: the time left until a deadline, at least a millisecond. */
 export function timeoutHeader(deadline: number): string {
   const leftMs = Math.max(1, Math.ceil(deadline - Date.now()));
   // The header holds 8 digits at most.

@@ -3,10 +3,10 @@ import type { ServerHttp2Session, ServerHttp2Stream } from 'node:http2';
 import { flowControlWindow } from './limits.ts';
 
 /**
- * Opens the flow-control windows of every HTTP/2 connection that this process serves, of the
- * connection and of its streams, to `flowControlWindow` bytes. grpc-js does so for its clients only: its
- * servers let 64 KiB in at a time, and a picture of 2 MB waits for the other side's leave over thirty
- * times. Node tells of the first stream of a connection, which its settings still reach (RFC 9113, 6.9.2).
+ * Sets the flow-control windows of every HTTP/2 connection that this process serves, and of its streams,
+ * to `flowControlWindow` bytes. grpc-js does so for its clients only: its servers accept 64 KiB at a time,
+ * so that the sender of an image of 2 MB waits more than thirty times for a window update. Node announces
+ * the first stream of a connection early enough for the new settings to apply to it (RFC 9113, 6.9.2).
  */
 export function openServerWindows(): void {
   const opened = new WeakSet<ServerHttp2Session>();

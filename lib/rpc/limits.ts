@@ -1,16 +1,16 @@
 const mebibyte = 1024 * 1024;
 
-/** The largest picture that is taken, as lib/image limits it, in bytes. */
+/** The largest accepted image, as in lib/image, in bytes. */
 const maxImageBytes = 64 * mebibyte;
 
-/** The largest message of an internal hop: one picture and its envelope. */
+/** The largest message between services: one image and the other fields. */
 export const maxMessageBytes = maxImageBytes + mebibyte;
 
 /**
- * What a client may keep of a call to send it again. grpc-js' 1 MiB a call would silently switch
- * retries off for most radiographs.
+ * How many bytes grpc-js keeps of a call, and of all calls of a channel, so that it can send the call on
+ * another connection. With its default of 1 MiB a call it silently could not for most images.
  */
 export const retryBuffer = { perCallBytes: maxMessageBytes + mebibyte, totalBytes: 256 * mebibyte };
 
-/** HTTP/2 flow control: whole pictures are under way without waiting for the other side. */
+/** HTTP/2 flow control window: large enough to send an image without waiting for the receiver. */
 export const flowControlWindow = 8 * mebibyte;

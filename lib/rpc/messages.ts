@@ -22,20 +22,26 @@ export interface Method<Request, Response, RequestStream, ResponseStream> {
 
 /** How urgent a request is. */
 export type Priority =
-  /** Taken as PRIORITY_INTERACTIVE. */
+  /** Treated as PRIORITY_INTERACTIVE; as PRIORITY_BATCH within BatchGenerateReports. */
   | 'PRIORITY_UNSPECIFIED'
-  /** Somebody waits for the answer: goes first. */
+  /**
+   * A caller is waiting for the answer: scheduled ahead of batch work, refused at once by a full
+   * queue.
+   */
   | 'PRIORITY_INTERACTIVE'
-  /** Bulk work: takes what interactive work leaves, at most half of every queue. */
+  /**
+   * Bulk work: uses the capacity that interactive work leaves, at most half of every queue. The gateway
+   * retries it while a queue is full.
+   */
   | 'PRIORITY_BATCH';
 
-/** How the X-ray passed through the chest. */
+/** The direction in which the X-ray passed through the chest. */
 export type View =
-  /** Not known. In a request: read from the DICOM file where it says so, else taken as frontal. */
+  /** Not known. In a request: read from the DICOM file if it states the view, else treated as frontal. */
   | 'VIEW_UNSPECIFIED'
-  /** Postero-anterior, frontal: what the models are trained on. */
+  /** Postero-anterior, frontal: the view that the models are trained on. */
   | 'VIEW_PA'
-  /** Antero-posterior, frontal, often of a patient in bed. */
+  /** Antero-posterior, frontal; usual for patients in bed. */
   | 'VIEW_AP'
   /** From the side. */
   | 'VIEW_LATERAL';
@@ -44,7 +50,7 @@ export type View =
 export type DataType =
   /** Not valid. */
   | 'DATA_TYPE_UNSPECIFIED'
-  /** IEEE 754 half precision, 2 bytes. What crosses a hop. */
+  /** IEEE 754 half precision, 2 bytes. The type that services send to each other. */
   | 'DATA_TYPE_FLOAT16'
   /** IEEE 754 single precision, 4 bytes. */
   | 'DATA_TYPE_FLOAT32';
@@ -56,87 +62,90 @@ export interface Tensor {
   /** The size of each axis, at least 1 each, at most 8 axes. */
   readonly shape: readonly number[];
   /**
-   * The elements, row-major, little-endian: exactly product(shape) times the size of an element,
-   * in bytes.
+   * The elements, row-major, little-endian; its length in bytes is product(shape) times the size of
+   * one element.
    */
   readonly data: Bytes;
 }
 
-/** One stage of the work on one request. */
+/** The time that one stage of the work on a request took. */
 export interface StageTiming {
   /**
-   * `queue`, `decode`, `preprocess`, `inference`, `prefill`, `first_token`, `generate`; the gateway
-   * adds `vision`, `labeler` and `generator`, each with its hop, and calls their own `vision.queue`.
-   * `gateway` is the whole, from the admission of the request to its report.
+   * A model service reports `queue`, `decode`, `preprocess`, `inference`, `prefill`, `first_token` and
+   * `generate`. The gateway prefixes them with the service, e.g. `vision.queue`, and adds `vision`,
+   * `labeler` and `generator`: the whole call of the service, network included. `gateway` is the whole
+   * request, from its admission to its report.
    */
   readonly stage: string;
-  /** When it began, in milliseconds after the service that reports it got the request; at least 0. */
+  /** Start in milliseconds after the reporting service received the request; at least 0. */
   readonly startMs: number;
-  /** How long it took, in milliseconds; at least 0. */
+  /** Duration in milliseconds; at least 0. */
   readonly durationMs: number;
 }
 
-/** What was found out about a picture while it was decoded. Nothing of it identifies a patient. */
+/** Properties of an image that decoding revealed. None of them identifies a patient. */
 export interface ImageInfo {
   /** `jpeg`, `png`, `tiff` or `dicom`. */
   readonly format: string;
-  /** Pixels. */
+  /** Width in pixels. */
   readonly width: number;
-  /** Pixels. */
+  /** Height in pixels. */
   readonly height: number;
   /** Significant bits of a stored sample, 1 to 16. */
   readonly bitsStored: number;
-  /** From the DICOM file; unspecified where it does not say, and for other formats. */
+  /** The view that the DICOM file states; unspecified if it states none, and for other formats. */
   readonly view: View;
-  /** The size of the encoded picture in bytes. */
+  /** Size of the encoded image in bytes. */
   readonly encodedBytes: number;
 }
 
 /**
- * The last model of the chain: fusion encoder and decoder, which write the report.
+ * The last models of the chain: fusion encoder and decoder, which write the report.
  * For the gateway; applications call ReportService.
  */
 export interface GeneratorServiceMethods {
   /**
    * Generates one report text. Concurrent calls for one release share the running batch, a step at a
-   * time. The stream is any number of `delta`, then one `result`. A cancelled call leaves the batch
-   * before its next step. It changes nothing and may be repeated; the same seed gives the same text.
+   * time. With `stream`, `accepted` comes first, then any number of `delta`; the last message is
+   * always `result`. A cancelled call leaves the batch before its next step. The call has no side
+   * effects and may be repeated; the same seed gives the same text.
    *
    * INVALID_ARGUMENT: `tokens` is not a tensor of the release's shape (TENSOR_INVALID), `text` is
    * too long (TEXT_TOO_LONG), a decoding option is out of its range (DECODING_INVALID,
    * TOO_MANY_BEAMS).
    * FAILED_PRECONDITION: this replica does not hold `release` (reason RELEASE_NOT_HELD).
    * RESOURCE_EXHAUSTED: the queue is full (reason QUEUE_FULL), with a RetryInfo.
-   * DEADLINE_EXCEEDED, CANCELLED: the work was dropped. UNAVAILABLE: shutting down, or no answer.
+   * DEADLINE_EXCEEDED, CANCELLED: the work was dropped. UNAVAILABLE: the service is shutting down or
+   * cannot be reached.
    */
   readonly generate: Method<GenerateRequest, GenerateResponse, false, true>;
 }
 
-/** What to write a report of. */
+/** The input of one report. */
 export interface GenerateRequest {
   /** The id of the release that must answer, `rs-` and 24 hex digits. Required. */
   readonly release: string;
   /** float16 or float32 [N, C]: `tokens` of an EmbedResponse of the same release. Required. */
   readonly tokens: Tensor | null;
   /**
-   * The text part of the encoder's input: `label_text` of a ClassifyResponse for the label
-   * variants, the clinical indication for the plain ones. What is over the release's limit of tokens
-   * is left out. At most 10000 characters.
+   * The text part of the encoder's input: the labels of the study as text, e.g.
+   * `cardiomegaly; possible edema`, for the label variants; the clinical indication for the plain
+   * ones. Tokens above the release's limit are cut off. At most 10000 characters.
    */
   readonly text: string;
-  /** How to decode; a field that is absent has the release's default. */
+  /** Decoding options; an absent field has the release's default. */
   readonly decoding: DecodingOptions | null;
-  /** How urgent it is. */
+  /** How urgent the request is. */
   readonly priority: Priority;
-  /** Send `delta` as text is decoded; else only the `result` comes. */
+  /** Send `accepted` and `delta` messages; otherwise only the `result` is sent. */
   readonly stream: boolean;
 }
 
-/** How a report is decoded. A field that is absent has the release's default. */
+/** How a report is decoded. An absent field has the release's default. */
 export interface DecodingOptions {
-  /** The search; the default of most releases is greedy. */
+  /** The search strategy; the default of most releases is greedy. */
   readonly strategy?: DecodingStrategy;
-  /** Hypotheses of beam search, 1 to 32, and at most what the server's batch holds. */
+  /** Hypotheses of beam search, 1 to 32, and at most the size of the server's batch. */
   readonly beams?: number;
   /**
    * Beam search ranks by log-probability / length^length_penalty, -10 to 10; above 0 favours long
@@ -151,13 +160,13 @@ export interface DecodingOptions {
   readonly topP?: number;
   /** Seed of sampling, any 32-bit number. */
   readonly seed?: number;
-  /** Above 1 makes tokens less likely that were used; above 0 to 100. */
+  /** Above 1 makes tokens that were already used less likely; above 0 to 100. */
   readonly repetitionPenalty?: number;
-  /** No n-gram of this many tokens occurs twice, up to 1024; 0 sets no limit. */
+  /** No n-gram of this many tokens may occur twice, up to 1024; 0 sets no limit. */
   readonly noRepeatNgram?: number;
-  /** Tokens before the end may come, 0 to max_tokens. */
+  /** Minimum length in tokens, 0 to `max_tokens`. */
   readonly minTokens?: number;
-  /** Tokens at most, 1 and up; no more than the release allows. */
+  /** Maximum length in tokens, 1 and up; no more than the release allows. */
   readonly maxTokens?: number;
   /** When beam search ends. */
   readonly earlyStopping?: EarlyStopping;
@@ -167,11 +176,11 @@ export interface DecodingOptions {
 export type DecodingStrategy =
   /** The release's default. */
   | 'DECODING_STRATEGY_UNSPECIFIED'
-  /** The likeliest token. */
+  /** The most likely token. */
   | 'DECODING_STRATEGY_GREEDY'
   /** Beam search. */
   | 'DECODING_STRATEGY_BEAM'
-  /** A random one, by probability. */
+  /** A random token, drawn by probability. */
   | 'DECODING_STRATEGY_SAMPLE';
 
 /** When beam search ends. */
@@ -187,34 +196,36 @@ export type EarlyStopping =
 
 /** One message of the stream. */
 export interface GenerateResponse {
-  /** The release that answers: the one asked for. */
+  /** The release that answers: that of the request. */
   readonly release: string;
-  /** More text. */
+  /** The next piece of text. */
   readonly delta?: TextDelta;
-  /** The whole; the last message. */
+  /** The complete text; the last message. */
   readonly result?: GenerateResult;
-  readonly event?: 'delta' | 'result';
+  /** The request was admitted; the first message with `stream`. */
+  readonly accepted?: GenerationAccepted;
+  readonly event?: 'delta' | 'result' | 'accepted';
 }
 
-/** Text as it is decoded. Put together, the deltas are the text of the result. */
+/** A piece of text as it is decoded. All deltas joined are the text of the result. */
 export interface TextDelta {
-  /** What follows the text sent before; never half a character. */
+  /** The text that follows the previous delta; never a part of a character. */
   readonly text: string;
-  /** Tokens decoded so far, this one included. */
+  /** Tokens decoded so far. */
   readonly tokens: number;
 }
 
-/** A whole report text. */
+/** A complete report text. */
 export interface GenerateResult {
   /** `FINDINGS: ... IMPRESSION: ...`. */
   readonly text: string;
-  /** Why it ended. */
+  /** Why decoding ended. */
   readonly finishReason: FinishReason;
   /** Tokens decoded, the end token included. */
   readonly generatedTokens: number;
   /** Tokens of the encoder's text part. */
   readonly textTokens: number;
-  /** Steps of the batch that the request took part in. */
+  /** Decoding steps of the batch in which the request took part. */
   readonly steps: number;
   /** Mean natural logarithm of the probability of the tokens, at most 0. */
   readonly meanLogProbability: number;
@@ -222,53 +233,55 @@ export interface GenerateResult {
   readonly timings: readonly StageTiming[];
 }
 
-/** Why a report ended. */
+/** Why decoding ended. */
 export type FinishReason =
   /** Not known. */
   | 'FINISH_REASON_UNSPECIFIED'
-  /** The model said that it is complete. */
+  /** The model wrote its end token: the report is complete. */
   | 'FINISH_REASON_END'
-  /** It came to `max_tokens`: the text is cut off. */
+  /** The text reached `max_tokens` and is cut off. */
   | 'FINISH_REASON_LENGTH';
 
 /**
- * The second model of the chain: the 14 CheXpert observations of an embedded picture.
+ * This replica holds the release, the request is valid, and the queue has admitted it: from here on
+ * only this release can answer.
+ */
+export interface GenerationAccepted {}
+
+/**
+ * The second model of the chain: classifies the 14 CheXpert observations of an embedded image.
  * For the gateway; applications call ReportService.
  */
 export interface LabelerServiceMethods {
   /**
-   * Classifies one embedding. Concurrent calls for one release share a run of the model. It changes
-   * nothing and may be repeated.
+   * Classifies one embedding. Concurrent calls for one release share a run of the model. The call has
+   * no side effects and may be repeated.
    *
    * INVALID_ARGUMENT: `pooled` is not a tensor of the release's shape (reason TENSOR_INVALID).
    * FAILED_PRECONDITION: this replica does not hold `release` (reason RELEASE_NOT_HELD).
    * RESOURCE_EXHAUSTED: the queue is full (reason QUEUE_FULL), with a RetryInfo.
-   * DEADLINE_EXCEEDED, CANCELLED: the work was dropped. UNAVAILABLE: shutting down, or no answer.
+   * DEADLINE_EXCEEDED, CANCELLED: the work was dropped. UNAVAILABLE: the service is shutting down or
+   * cannot be reached.
    */
   readonly classify: Method<ClassifyRequest, ClassifyResponse, false, false>;
 }
 
-/** What to classify. */
+/** An embedding to classify. */
 export interface ClassifyRequest {
   /** The id of the release that must answer, `rs-` and 24 hex digits. Required. */
   readonly release: string;
   /** float16 or float32 [C]: `pooled` of an EmbedResponse of the same release. Required. */
   readonly pooled: Tensor | null;
-  /** How urgent it is. */
+  /** How urgent the request is. */
   readonly priority: Priority;
 }
 
-/** The observations of one picture. */
+/** The observations of one image. */
 export interface ClassifyResponse {
-  /** The release that answered: the one asked for. */
+  /** The release that answered: that of the request. */
   readonly release: string;
-  /** All 14, in the order of CheXpert. */
+  /** All 14 observations, in the order of CheXpert. */
   readonly labels: readonly Label[];
-  /**
-   * The label stream of the label variants: what is positive, written out, e.g.
-   * `cardiomegaly; edema`. Empty where nothing is.
-   */
-  readonly labelText: string;
   /** `queue`, `inference`. */
   readonly timings: readonly StageTiming[];
 }
@@ -277,80 +290,80 @@ export interface ClassifyResponse {
 export interface Label {
   /** Its name as CheXpert writes it, e.g. `Pleural Effusion`. */
   readonly name: string;
-  /** Calibrated probability that it is present, 0 to 1. */
+  /** Calibrated probability that the finding is present, 0 to 1. */
   readonly probability: number;
-  /** The release's decision threshold on `probability`, 0 to 1. */
+  /** The release's decision threshold for `probability`, 0 to 1. */
   readonly threshold: number;
   /** Whether `probability` reaches `threshold`. */
   readonly state: LabelState;
 }
 
-/** What is said of an observation. */
+/** The decision on an observation. */
 export type LabelState =
-  /** Nothing is said. */
+  /** No decision: the observation was not mentioned. */
   | 'LABEL_STATE_UNSPECIFIED'
   /** Present. */
   | 'LABEL_STATE_POSITIVE'
   /** Absent. */
   | 'LABEL_STATE_NEGATIVE'
-  /** Possible; the classifier does not say so of itself, reports do. */
+  /** Possible. Labels that are extracted from reports have this state; the classifier never does. */
   | 'LABEL_STATE_UNCERTAIN';
 
 /**
- * A release: one immutable set of graphs, weights, tokenizers, thresholds and preprocessing, named
- * after its content. It is the unit that is trained, promoted and served.
+ * A release: one immutable set of graphs, weights, tokenizers, thresholds and preprocessing, whose id
+ * is derived from its content. It is the unit that is trained, promoted and served.
  */
 export interface Release {
   /** `releases/{id}`. */
   readonly name: string;
-  /** `rs-` and 24 hex digits of the SHA-256 of its manifest; what requests name it by. */
+  /** `rs-` and 24 hex digits of the SHA-256 of its manifest; requests name a release by this id. */
   readonly id: string;
   /** `chexnet`, `resnet101`, `vit`, `chexnet-label`, `resnet101-label` or `vit-label`. */
   readonly variant: string;
-  /** The preset of its sizes, e.g. `paper` or `demo`. */
+  /** The preset that gives the sizes of its models, e.g. `paper` or `demo`. */
   readonly preset: string;
-  /** Whether it answers. */
+  /** Whether it answers requests. The trainer, which serves none, always says RELEASE_STATE_STORED. */
   readonly state: ReleaseState;
   /** Channels that point to it, e.g. `stable`. */
   readonly channels: readonly string[];
-  /** Its share of its variant's traffic, 0 to 1. */
+  /** Its share of its variant's traffic, 0 to 1; 0 from the trainer, which routes none. */
   readonly trafficShare: number;
   /** `none` or `int8`. */
-  readonly quantisation: string;
-  /** Pixels of the square that pictures are brought to. */
+  readonly quantization: string;
+  /** Width and height in pixels to which images are scaled. */
   readonly imageSize: number;
-  /** The longest report in tokens. */
+  /** Maximum length of a report in tokens. */
   readonly maxReportTokens: number;
-  /** The size of all its files in bytes. */
+  /** Total size of its files in bytes. */
   readonly bytes: number;
 }
 
-/** Whether a release answers. */
+/** Whether a release answers requests. */
 export type ReleaseState =
   /** Not known. */
   | 'RELEASE_STATE_UNSPECIFIED'
-  /** In the store, and no channel that is served points to it. */
+  /** In the store; no served channel points to it. */
   | 'RELEASE_STATE_STORED'
-  /** Being loaded and warmed beside those that serve. */
+  /** A served channel points to it, and model services are still loading it. */
   | 'RELEASE_STATE_LOADING'
-  /** Answers. */
+  /** Answers requests. */
   | 'RELEASE_STATE_SERVING'
-  /** Could not be loaded; what served before goes on. */
+  /** A model service could not load it; the previous release continues to answer. */
   | 'RELEASE_STATE_FAILED';
 
 /** Which releases to list. */
 export interface ListReleasesRequest {
-  /** At most this many, 1 to 1000; 0 means 50. */
+  /** Maximum number of releases, 1 to 1000; 0 means 50. */
   readonly pageSize: number;
-  /** `next_page_token` of the page before; empty for the first. */
+  /** `next_page_token` of the previous page; empty for the first page. */
   readonly pageToken: string;
 }
 
-/** One page of releases, those of the channels first. */
+/** One page of releases, by id. */
 export interface ListReleasesResponse {
-  /** The releases. */
+  /** The releases of this page. */
   readonly releases: readonly Release[];
-  /** For the next page; empty where there is none. */
+  /** Token of the next page; empty on the last page. */
   readonly nextPageToken: string;
 }
 
@@ -363,29 +376,35 @@ export interface GetReleaseRequest {
 /**
  * The gateway: chest radiographs in, a radiology report out. Not a medical device.
  *
- * Every error carries a google.rpc.ErrorInfo of the domain `radscribe` with a stable reason; a bad
- * field also a BadRequest, a full queue or a used up quota also a RetryInfo.
+ * Every error carries a google.rpc.ErrorInfo of the domain `radscribe` with a stable reason. For an
+ * invalid field it also carries a BadRequest with the field's path, e.g. `images[0].data`; for a full
+ * queue or an exhausted quota a RetryInfo with the delay after which to try again.
  */
 export interface ReportServiceMethods {
   /**
-   * Writes the report of one study. It changes nothing and may be repeated.
+   * Writes the report of one study. The call has no side effects and may be repeated.
    *
-   * INVALID_ARGUMENT: a field is wrong; the message, the BadRequest and ErrorInfo name it.
-   * UNAUTHENTICATED, PERMISSION_DENIED: where the gateway asks for a token.
-   * RESOURCE_EXHAUSTED: the gateway or a model is full, or the caller's quota is used up.
+   * INVALID_ARGUMENT: a field is invalid; the message, the BadRequest and the ErrorInfo name it.
+   * UNAUTHENTICATED: the gateway requires a token, and the call has none or an invalid one.
+   * FAILED_PRECONDITION: the model services no longer hold the release that the request names (reason
+   * RELEASE_NOT_HELD).
+   * RESOURCE_EXHAUSTED: the gateway or a model service is full, or the caller's quota is exhausted.
    * UNAVAILABLE: no release is served yet, or a model service cannot be reached; try again.
-   * DEADLINE_EXCEEDED, CANCELLED: the work was dropped; nothing goes on.
+   * DEADLINE_EXCEEDED, CANCELLED: the work was stopped.
    */
   readonly generateReport: Method<GenerateReportRequest, GenerateReportResponse, false, false>;
   /**
-   * Writes the report of one study and sends what is known as soon as it is: the pictures as they
-   * are accepted, the labels, the text as it is decoded, and last the whole. Errors as above.
+   * Writes the report of one study and sends each part as soon as it is certain: the accepted images,
+   * the labels, the text as it is decoded, and last the complete report. Nothing is sent before every
+   * model service has accepted the same release; all messages of a stream are of that release.
+   * Errors as for GenerateReport; if the release is taken out of service mid-response, UNAVAILABLE
+   * (reason RELEASE_GONE).
    */
   readonly streamReport: Method<GenerateReportRequest, StreamReportResponse, false, true>;
   /**
-   * Writes the reports of many studies, of lower priority unless a request says otherwise. Answers
-   * come as they are done, in any order; each item has its own status, and the call itself fails
-   * only as a whole (UNAUTHENTICATED, CANCELLED, DEADLINE_EXCEEDED, UNAVAILABLE).
+   * Writes the reports of many studies, with PRIORITY_BATCH unless a request states another priority.
+   * Answers arrive in the order in which they are completed. Each item has its own status; the call
+   * itself fails only as a whole (UNAUTHENTICATED, CANCELLED, DEADLINE_EXCEEDED, UNAVAILABLE).
    */
   readonly batchGenerateReports: Method<
     BatchGenerateReportsRequest,
@@ -394,15 +413,15 @@ export interface ReportServiceMethods {
     true
   >;
   /**
-   * Lists the releases of the store, and which of them answer.
+   * Lists the releases of the store and whether they answer requests.
    *
-   * INVALID_ARGUMENT: `page_size` is out of its range, or `page_token` is not one of ours.
+   * INVALID_ARGUMENT: `page_size` is out of range, or `page_token` was not returned by this method.
    */
   readonly listReleases: Method<ListReleasesRequest, ListReleasesResponse, false, false>;
   /**
-   * One release.
+   * Returns one release.
    *
-   * INVALID_ARGUMENT: `name` is not `releases/{id}`. NOT_FOUND: there is no such release.
+   * INVALID_ARGUMENT: `name` is not `releases/{id}`. NOT_FOUND: the store holds no such release.
    */
   readonly getRelease: Method<GetReleaseRequest, Release, false, false>;
 }
@@ -410,16 +429,17 @@ export interface ReportServiceMethods {
 /** One study. */
 export interface GenerateReportRequest {
   /**
-   * The caller's name for this request, at most 128 characters, nothing of the patient. It is sent
-   * back, and decides to which share of split traffic the request belongs. Made up where empty.
+   * The caller's id of this request, at most 128 characters; it must not identify the patient. It is
+   * returned in the response and decides to which share of split traffic the request belongs.
+   * Default: a random UUID.
    */
   readonly requestId: string;
   /**
-   * The pictures of the study, 1 to 8. The report is written from one, PA before others; the labels
+   * The images of the study, 1 to 8. The report is written from one of them, preferably PA; the labels
    * are those of all frontal views.
    */
   readonly images: readonly Image[];
-  /** Why the study was made, at most 2000 characters; used by the plain variants. */
+  /** The clinical indication, at most 2000 characters; used by the plain variants. */
   readonly indication: string;
   /** The id of a release that the gateway serves, `rs-` and 24 hex digits. */
   readonly release?: string;
@@ -427,49 +447,49 @@ export interface GenerateReportRequest {
   readonly channel?: string;
   /** A variant, e.g. `vit-label`; traffic may be split between releases of it. */
   readonly variant?: string;
-  /** How to decode; a field that is absent has the release's default. */
+  /** Decoding options; an absent field has the release's default. */
   readonly decoding: DecodingOptions | null;
-  /** How urgent it is. */
+  /** How urgent the request is. */
   readonly priority: Priority;
-  /** Also classify for a plain variant, which does not need the labels itself. */
+  /** Return labels also for a plain variant, which does not need them to write the text. */
   readonly includeLabels: boolean;
   readonly target?: 'release' | 'channel' | 'variant';
 }
 
-/** One picture of a study. */
+/** One image of a study. */
 export interface Image {
   /**
-   * JPEG, PNG (8 or 16 bit), TIFF or DICOM Part 10, as it comes; at most 64 MiB and 40 megapixels.
+   * An encoded JPEG, PNG (8 or 16 bit), TIFF or DICOM Part 10 file; at most 64 MiB and 40 megapixels.
    * Required.
    */
   readonly data: Bytes;
-  /** The view where the caller knows it; goes before what a DICOM file says. */
+  /** The view, if the caller knows it; it overrides the DICOM file. */
   readonly view: View;
 }
 
 /** A report. */
 export interface GenerateReportResponse {
-  /** As in the request, or made up. */
+  /** That of the request, or the generated one. */
   readonly requestId: string;
-  /** The text. */
+  /** The report text. */
   readonly report: Report | null;
-  /** All 14 observations in the order of CheXpert; empty for a plain variant that was not asked. */
+  /** All 14 observations in the order of CheXpert; empty for a plain variant without `include_labels`. */
   readonly labels: readonly Label[];
-  /** The release that answered, at every stage. */
+  /** The release that answered, at every model service. */
   readonly release: string;
-  /** Its variant. */
+  /** The variant of that release. */
   readonly variant: string;
-  /** The index of the picture that the text is written from. */
+  /** The index of the image from which the text was written. */
   readonly imageIndex: number;
-  /** The pictures, in the order of the request. */
+  /** The properties of the images, in the order of the request. */
   readonly images: readonly ImageInfo[];
-  /** What the caller must know to judge the report. */
+  /** What a reader must know to judge the report. */
   readonly warnings: readonly Warning[];
-  /** Where the time went, by start. */
+  /** The time that each stage took, by start. */
   readonly timings: readonly StageTiming[];
-  /** Tokens in and out. */
+  /** The numbers of input and output tokens. */
   readonly tokens: TokenCounts | null;
-  /** Why the text ended. */
+  /** Why decoding ended. */
   readonly finishReason: FinishReason;
   /** Mean natural logarithm of the probability of the text's tokens, at most 0. */
   readonly meanLogProbability: number;
@@ -477,30 +497,30 @@ export interface GenerateReportResponse {
 
 /** The sections of a report. */
 export interface Report {
-  /** What is seen. Empty where the model wrote none. */
+  /** What the image shows. Empty if the model wrote no such section. */
   readonly findings: string;
-  /** What it means. Empty where the model wrote none. */
+  /** The conclusion. Empty if the model wrote no such section. */
   readonly impression: string;
 }
 
-/** What a caller must know to judge a report. */
+/** What a reader must know to judge a report. */
 export interface Warning {
   /**
-   * Stable, e.g. `LATERAL_ONLY`, `LATERAL_NOT_USED`, `VIEW_NOT_PA`, `FRONTAL_NOT_USED`,
-   * `OUT_OF_DISTRIBUTION`, `REPORT_TRUNCATED`.
+   * A stable code: `LATERAL_ONLY`, `LATERAL_NOT_USED`, `VIEW_NOT_PA`, `FRONTAL_NOT_USED`,
+   * `OUT_OF_DISTRIBUTION` or `REPORT_TRUNCATED`.
    */
   readonly code: string;
-  /** The picture or option meant, e.g. `images[1]`. */
+  /** The path of the field that the warning is about, e.g. `images[1]`. */
   readonly field: string;
-  /** A sentence for people. */
+  /** An explanation for people. */
   readonly message: string;
 }
 
-/** Tokens in and out. */
+/** The numbers of input and output tokens. */
 export interface TokenCounts {
   /** Visual tokens. */
   readonly image: number;
-  /** Tokens of label or indication text. */
+  /** Tokens of the labels or of the indication. */
   readonly text: number;
   /** Tokens of the report. */
   readonly generated: number;
@@ -508,46 +528,48 @@ export interface TokenCounts {
 
 /** One message of StreamReport. */
 export interface StreamReportResponse {
-  /** A picture was decoded and embedded. */
+  /** An image was decoded and embedded. */
   readonly imageAccepted?: ImageAccepted;
-  /** The observations. */
+  /** The labels of the study. */
   readonly labels?: LabelSet;
-  /** More text. */
+  /** The next piece of text. */
   readonly text?: TextDelta;
-  /** The whole; the last message. */
+  /** The complete report; the last message. */
   readonly report?: GenerateReportResponse;
+  /** The id of the release that answers: the same in all messages of a stream. */
+  readonly release: string;
   readonly event?: 'imageAccepted' | 'labels' | 'text' | 'report';
 }
 
-/** A picture was decoded and embedded. */
+/** An image was decoded and embedded. */
 export interface ImageAccepted {
-  /** Its index in the request. */
+  /** Its index in `images` of the request. */
   readonly index: number;
-  /** What it was. */
+  /** Its properties. */
   readonly image: ImageInfo | null;
 }
 
-/** The observations of a study. */
+/** The labels of a study. */
 export interface LabelSet {
-  /** All 14, in the order of CheXpert. */
+  /** All 14 observations, in the order of CheXpert. */
   readonly labels: readonly Label[];
 }
 
 /** One study of many. */
 export interface BatchGenerateReportsRequest {
-  /** The caller's name for this item, at most 128 characters, not used before in this call. Required. */
+  /** The caller's id of this item, at most 128 characters, unique within the call. Required. */
   readonly itemId: string;
-  /** The study. */
+  /** The study; its fields mean the same as in GenerateReport. Required. */
   readonly request: GenerateReportRequest | null;
 }
 
-/** What became of one study. */
+/** The result of one study. */
 export interface BatchGenerateReportsResponse {
-  /** As in its request. */
+  /** That of the item in the request. */
   readonly itemId: string;
-  /** Its report. */
+  /** The report. */
   readonly report?: GenerateReportResponse;
-  /** Why it has none. */
+  /** The status and details that GenerateReport would have failed with. */
   readonly error?: Status;
   readonly result?: 'report' | 'error';
 }
@@ -890,46 +912,47 @@ export interface Channel {
 }
 
 /**
- * The first model of the chain: decodes a radiograph and turns it into visual tokens.
+ * The first model of the chain: decodes an image and turns it into visual tokens.
  * For the gateway; applications call ReportService.
  */
 export interface VisionServiceMethods {
   /**
-   * Decodes, preprocesses and embeds one picture. Concurrent calls for one release share a run of
-   * the model. It changes nothing and may be repeated.
+   * Decodes, preprocesses and embeds one image. Concurrent calls for one release share a run of the
+   * model. The call has no side effects and may be repeated.
    *
-   * INVALID_ARGUMENT: `image` is not a picture that can be decoded (reasons IMAGE_* and DICOM_*).
+   * INVALID_ARGUMENT: `image` cannot be decoded (reasons IMAGE_* and DICOM_*).
    * FAILED_PRECONDITION: this replica does not hold `release` (reason RELEASE_NOT_HELD).
    * RESOURCE_EXHAUSTED: the queue is full (reason QUEUE_FULL), with a RetryInfo.
-   * DEADLINE_EXCEEDED, CANCELLED: the work was dropped. UNAVAILABLE: shutting down, or no answer.
+   * DEADLINE_EXCEEDED, CANCELLED: the work was dropped. UNAVAILABLE: the service is shutting down or
+   * cannot be reached.
    */
   readonly embed: Method<EmbedRequest, EmbedResponse, false, false>;
 }
 
-/** What to embed. */
+/** An image to embed. */
 export interface EmbedRequest {
   /** The id of the release that must answer, `rs-` and 24 hex digits. Required. */
   readonly release: string;
   /** JPEG, PNG (8 or 16 bit), TIFF or DICOM Part 10, at most 64 MiB and 40 megapixels. Required. */
   readonly image: Bytes;
-  /** How urgent it is. */
+  /** How urgent the request is. */
   readonly priority: Priority;
 }
 
-/** The embedding of one picture. */
+/** The embedding of one image. */
 export interface EmbedResponse {
-  /** The release that answered: the one asked for. */
+  /** The release that answered: that of the request. */
   readonly release: string;
   /** float16 [N, C]: N visual tokens of C channels, pooled where the release says so. */
   readonly tokens: Tensor | null;
-  /** float16 [C]: the picture as a whole. */
+  /** float16 [C]: one feature vector of the whole image. */
   readonly pooled: Tensor | null;
-  /** What the picture was. */
+  /** Properties of the decoded image. */
   readonly image: ImageInfo | null;
   /**
-   * How far `pooled` lies from the pictures the release was trained on: 0 and up, 1 is the
-   * threshold calibrated with the release, above it the report should not be relied on. Absent
-   * where the release has no calibration.
+   * Distance of `pooled` from the images that the release was trained on: 0 and up. 1 is the
+   * threshold that was calibrated for the release; above it the report should not be relied on.
+   * Absent if the release has no calibration.
    */
   readonly outOfDistribution?: number;
   /** `decode`, `preprocess`, `queue`, `inference`. */

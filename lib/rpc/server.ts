@@ -11,85 +11,73 @@ import { errorDetailsServerMiddleware } from 'nice-grpc-error-details';
 import { HealthDefinition, HealthServiceImpl, HealthState } from 'nice-grpc-server-health';
 import { ServerReflection, ServerReflectionService } from 'nice-grpc-server-reflection';
 import type { Telemetry } from '../telemetry/telemetry.ts';
-import { type DeadlineContext, deadlineInterceptor, deadlineMiddleware } from './deadline.ts';
+import { type DeadlineContext, deadlineInterceptor } from './deadline.ts';
 import { openServerWindows } from './flow-control.ts';
 import { maxMessageBytes } from './limits.ts';
-import { observeServer } from './observe.ts';
+import { serverCalls } from './observe.ts';
 import { portError } from './port-error.ts';
 import { descriptorSet } from './services.ts';
 import { type TlsFiles, serverCredentials } from './tls.ts';
 
-// Whatever grpc-js has to say is also an error that we report ourselves.
+// Whatever grpc-js would log is also an error that we report ourselves.
 setLogVerbosity(logVerbosity.NONE);
 openServerWindows();
 
-/** What a handler gets beside the request. */
+/** What a handler receives beside the request. */
 export type Call = CallContext & DeadlineContext;
 
-/** A service with its handlers; `bind` keeps their types together. */
+/** A service with its handlers, made by `bind`. */
 export interface Binding {
   readonly definition: ServiceDefinition;
   readonly implementation: ServiceImplementation<ServiceDefinition, DeadlineContext>;
-  readonly middleware: readonly ServerMiddleware[];
 }
 
-/** `middleware` runs within the error border, first one first: authentication, say. */
+/** A service and its handlers, which must be of its methods. */
 export const bind = <Definition extends ServiceDefinition>(
   definition: Definition,
   implementation: ServiceImplementation<Definition, DeadlineContext>,
-  middleware: readonly ServerMiddleware[] = [],
-): Binding => ({
-  definition,
-  implementation,
-  middleware,
-});
+): Binding => ({ definition, implementation });
 
 export interface RpcServerOptions {
   readonly host: string;
-  /** 0 takes a free one. */
+  /** 0 chooses a free port. */
   readonly port: number;
   readonly telemetry: Telemetry;
   readonly services: readonly Binding[];
   readonly tls?: TlsFiles;
-  /** Largest message taken and sent, in bytes. */
+  /** Largest message that is received or sent, in bytes. */
   readonly maxMessageBytes?: number;
   /**
-   * A connection older than this is asked to go, so that clients look for new replicas; default
-   * 5 minutes. Calls on it end in peace.
+   * Maximum connection age: an older connection is closed once its calls have ended, so that clients
+   * resolve the name again and find new replicas; default 5 minutes.
    */
   readonly maxConnectionAgeMs?: number;
-  /** From NOT_SERVING to the refusal of calls: until every client and probe has seen it. */
+  /** From NOT_SERVING to the refusal of calls: the time in which clients and probes notice. */
   readonly drainDelayMs?: number;
-  /** What calls get to end in once no new ones are taken. */
+  /** How long calls in flight may run once new ones are refused. */
   readonly graceMs?: number;
 }
 
 export interface RpcServer {
   readonly port: number;
-  /** What grpc.health.v1 says of the process and each of its services; NOT_SERVING at first. */
+  /** What grpc.health.v1 reports for the process and each of its services; NOT_SERVING at first. */
   setReady(ready: boolean): void;
   readonly ready: boolean;
   /**
-   * NOT_SERVING, the drain delay in which calls are still taken, GOAWAY, and then the grace for calls
-   * under way; what is left is cancelled.
+   * Reports NOT_SERVING, accepts calls for the drain delay, sends GOAWAY, and waits for the calls in
+   * flight for the grace period; those that are left are cancelled.
    */
   close(): Promise<void>;
 }
 
-/** Listens with health, reflection, error border, metrics and traces. */
+/** Listens, with health, reflection, error border, metrics and traces. Throws PORT_UNAVAILABLE. */
 export async function startServer(options: RpcServerOptions): Promise<RpcServer> {
   const { host, port, telemetry, services, tls, drainDelayMs = 0, graceMs = 30_000 } = options;
   const health = HealthState();
   const ending = new AbortController();
   const server = createServer(serverOptions(options));
-  const watched = server
-    .with(errorDetailsServerMiddleware)
-    .with(observeServer(telemetry))
-    .with(deadlineMiddleware);
-  for (const { definition, implementation, middleware } of services) {
-    const inner = middleware.reduce((builder, next) => builder.with(next), watched);
-    inner.add(definition, implementation);
-  }
+  const watched = server.with(errorDetailsServerMiddleware).with(serverCalls(telemetry));
+  for (const { definition, implementation } of services) watched.add(definition, implementation);
   server.with(endingWith(ending.signal)).add(HealthDefinition, HealthServiceImpl(health));
   const names = services.map(({ definition }) => serviceName(definition));
   server.add(ServerReflectionService, ServerReflection(descriptorSet(), names));
@@ -99,7 +87,7 @@ export async function startServer(options: RpcServerOptions): Promise<RpcServer>
     for (const name of ['', ...names]) health.setStatus(value ? 'healthy' : 'unhealthy', name);
   };
   setReady(false);
-  // For probes that restart a process: it answers, however busy it is and whether ready or not.
+  // For liveness probes, which must not restart a process that is busy or not ready.
   health.setStatus('healthy', 'liveness');
   const bound = await server
     .listen(`${host}:${port}`, serverCredentials(tls))
@@ -142,7 +130,7 @@ const serverOptions = (options: RpcServerOptions): Record<string, unknown> => {
 const serviceName = (definition: ServiceDefinition): string =>
   Object.values(definition)[0]?.path.split('/')[1] ?? '';
 
-/** Health watchers wait for ever: they are sent away when the server ends. */
+/** Health watchers never end by themselves: their streams are closed when the server closes. */
 const endingWith = (ending: AbortSignal): ServerMiddleware =>
   async function* endWith(call, context) {
     const signal = AbortSignal.any([context.signal, ending]);

@@ -10,11 +10,11 @@ import {
 import type { Sent, Status } from './messages.ts';
 import { domainErrorOf, statusOf } from './status.ts';
 
-/** The details that `statusOf` gives. */
+/** The types of the details that `statusOf` adds. */
 const detailTypes = [ErrorInfo, BadRequest, RetryInfo];
 const typePrefix = 'type.googleapis.com/';
 
-/** What a caller is told of an error, as a message: for one item of many. */
+/** `statusOf` as a google.rpc.Status message, for one item of a batch. */
 export function statusMessage(error: unknown): Sent<Status> {
   const status = statusOf(error);
   const extra = status instanceof RichServerError ? status.extra : [];
@@ -27,7 +27,7 @@ export function statusMessage(error: unknown): Sent<Status> {
   return { code: status.code, message: status.details, details };
 }
 
-/** The other side of `statusMessage`: the DomainError that it was. */
+/** The DomainError from which `statusMessage` made a message. */
 export function errorOfStatus({ code: number, message, details }: Status): unknown {
   const code = StatusCode[StatusCode[number] as keyof typeof StatusCode] ?? StatusCode.UNKNOWN;
   const extra = details.flatMap(({ type_url: url, value }): ErrorDetails[] => {

@@ -7,16 +7,18 @@ import {
   RichServerError,
 } from 'nice-grpc-error-details';
 import { DomainError, type ErrorCode } from '../errors.ts';
+import { fieldPath } from './field-path.ts';
 
 /** The domain of every ErrorInfo. */
 const errorDomain = 'radscribe';
 
-/** Tells a caller when to come back; queues and quotas put it into their errors' metadata. */
+/** The retry delay that queues and quotas put into the metadata of their errors. */
 const retryKey = 'retryAfterMs';
 
 /**
- * What a caller is told of an error: a status with a google.rpc.ErrorInfo, a BadRequest where a field
- * was wrong, a RetryInfo where coming back helps. Of what is not a DomainError nothing is told.
+ * The status that a caller receives for an error, with a google.rpc.ErrorInfo, a BadRequest if a field
+ * is invalid, and a RetryInfo if a retry may succeed. An error that is not a DomainError is INTERNAL,
+ * and its message stays here.
  */
 export function statusOf(error: unknown): RichServerError | ServerError {
   if (error instanceof ServerError) return error;
@@ -27,7 +29,8 @@ export function statusOf(error: unknown): RichServerError | ServerError {
     const info = ErrorInfo.fromPartial({ reason: 'INTERNAL', domain: errorDomain });
     return new RichServerError(Status.INTERNAL, 'internal error', [info]);
   }
-  const { code, reason, message, field, metadata } = error;
+  const { code, reason, metadata } = error;
+  const { field, message } = code === 'INVALID_ARGUMENT' ? inProtoTerms(error) : error;
   const withField = field === undefined ? metadata : { ...metadata, field };
   const details: RichServerError['extra'] = [
     ErrorInfo.fromPartial({ reason, domain: errorDomain, metadata: withField }),
@@ -44,17 +47,22 @@ export function statusOf(error: unknown): RichServerError | ServerError {
   return new RichServerError(Status[code], message, details);
 }
 
-/** Statuses that are not a DomainError's: what a broken or foreign server may answer. */
+/** The field by its path in the proto file, also where the message begins with it. */
+function inProtoTerms({ field, message }: DomainError): Pick<DomainError, 'field' | 'message'> {
+  if (field === undefined) return { field, message };
+  const named = message.startsWith(`${field}: `);
+  const path = fieldPath(field);
+  return { field: path, message: named ? path + message.slice(field.length) : message };
+}
+
+/** Statuses that are no DomainError's, which a broken or foreign server may answer. */
 const foreign: Readonly<Record<string, ErrorCode>> = {
   UNKNOWN: 'INTERNAL',
   ABORTED: 'FAILED_PRECONDITION',
   OUT_OF_RANGE: 'INVALID_ARGUMENT',
 };
 
-/**
- * The DomainError that another service answered with, reason, field and metadata included; what is
- * not an answer stays what it is.
- */
+/** The DomainError that a service answered, with reason, field and metadata; other errors as they are. */
 export function domainErrorOf(error: unknown): unknown {
   if (!(error instanceof ClientError)) return error;
   const extra = error instanceof RichClientError ? error.extra : [];
@@ -66,5 +74,5 @@ export function domainErrorOf(error: unknown): unknown {
   return new DomainError(code, info?.reason || `RPC_${name}`, error.details, details);
 }
 
-/** The name of the status code that an error is answered with, for metrics and logs. */
+/** The name of the status code that a caller receives for an error, for metrics and logs. */
 export const statusName = (error: unknown): string => Status[statusOf(error).code] ?? 'UNKNOWN';

@@ -5,14 +5,14 @@ import type { Sent, Tensor as TensorMessage } from './messages.ts';
 
 const bytesOf = { DATA_TYPE_FLOAT16: 2, DATA_TYPE_FLOAT32: 4 } as const;
 
-/** A tensor as it crosses a hop: half precision, which is half the bytes. */
+/** A tensor as services send it to each other: in half precision, which halves the bytes. */
 export function tensorMessage(shape: readonly number[], values: Float32Array): Sent<TensorMessage> {
   const half = new Float16Array(values);
   const data = new Uint8Array(half.buffer, half.byteOffset, half.byteLength);
   return { dtype: 'DATA_TYPE_FLOAT16', shape, data };
 }
 
-/** Every half precision value by its bits: V8 widens one at a time, 50 times slower than a look here. */
+/** Every half precision value by its bits: V8 converts one value at a time, 50 times slower. */
 let halves: Float32Array | undefined;
 
 function widen(buffer: ArrayBuffer): Float32Array<ArrayBuffer> {
@@ -27,7 +27,7 @@ function widen(buffer: ArrayBuffer): Float32Array<ArrayBuffer> {
 
 /**
  * The tensor of a message in single precision. Throws INVALID_ARGUMENT (TENSOR_INVALID) for one that
- * is not of the expected shape, or holds what is no number.
+ * is not of the expected shape, or has NaN or infinite values.
  */
 export function tensorOf(
   message: TensorMessage | null,
@@ -50,9 +50,9 @@ export function tensorOf(
   // A copy of its own: a view of a message may begin anywhere.
   const { buffer } = new Uint8Array(data);
   const values = dtype === 'DATA_TYPE_FLOAT16' ? widen(buffer) : new Float32Array(buffer);
-  // The sum is a number where all of them are: it is kept in double precision, and overflows never.
+  // In double precision the sum cannot overflow, so it is finite only if all values are.
   let sum = 0;
   for (let i = 0; i < values.length; i++) sum += values[i]!;
-  if (!Number.isFinite(sum)) throw wrong('holds values that are no numbers');
+  if (!Number.isFinite(sum)) throw wrong('has NaN or infinite values');
   return { dtype: 'float32', shape: expected, data: values };
 }

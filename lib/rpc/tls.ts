@@ -9,14 +9,14 @@ import {
 } from '@grpc/grpc-js';
 import { DomainError } from '../errors.ts';
 
-/** Files in PEM. They are read again when they change: certificates rotate without a restart. */
+/** PEM files. They are read again when they change, so certificates rotate without a restart. */
 export interface TlsFiles {
-  /** Our own certificate, and its key; both or neither. A server needs them. */
+  /** The certificate of this process, and its key; both or neither. Required for a server. */
   readonly cert?: string | undefined;
   readonly key?: string | undefined;
-  /** Who signs the other side. A server that has it asks for a client's certificate. */
+  /** CA bundle that verifies the peer. A server with a CA bundle requires client certificates. */
   readonly ca?: string | undefined;
-  /** How often files are looked at; default 30 s. */
+  /** How often the files are checked for changes; default 30 s. */
   readonly refreshMs?: number | undefined;
 }
 
@@ -40,7 +40,7 @@ function provider(files: TlsFiles, needed: readonly ('cert' | 'key' | 'ca')[]) {
   });
 }
 
-/** The watcher says nothing of files that it cannot use; every connection would just fail. */
+/** The watcher does not report unusable files; every connection would fail without a reason. */
 function check({ cert, key, ca }: TlsFiles): void {
   const read = (file: string | undefined) => file && readFileSync(file);
   try {
@@ -52,12 +52,12 @@ function check({ cert, key, ca }: TlsFiles): void {
   }
 }
 
-/** Plain text where no file is given, TLS with a certificate, mutual TLS with a `ca` too. */
+/** Plain text without files, TLS with a certificate and key, mutual TLS with `ca` as well. */
 export function serverCredentials(files: TlsFiles = {}): ServerCredentials {
   if (!isUsed(files)) return Servers.createInsecure();
   const watcher = provider(files, ['cert', 'key']);
   const mutual = files.ca !== undefined;
-  // The first gives our certificate, the second the authorities: grpc-js' types name them the other
+  // The first provides our certificate, the second the CA bundle; grpc-js' types name them the other
   // way round.
   return experimental.createCertificateProviderServerCredentials(
     watcher,
@@ -66,7 +66,7 @@ export function serverCredentials(files: TlsFiles = {}): ServerCredentials {
   );
 }
 
-/** Plain text where no file is given; `ca` checks the server, `cert` and `key` show who we are. */
+/** Plain text without files; `ca` verifies the server, `cert` and `key` identify this client. */
 export function channelCredentials(files: TlsFiles = {}): ChannelCredentials {
   if (!isUsed(files)) return Channels.createInsecure();
   const watcher = provider(files, ['ca']);

@@ -11,25 +11,25 @@ import {
 import { DomainError } from '../../lib/errors.ts';
 
 export interface AuthOptions {
-  /** A file of static tokens, a line each: `CLIENT TOKEN`; # begins a comment. */
+  /** A file of static tokens, one per line: `CLIENT TOKEN`; # begins a comment. */
   readonly tokensFile?: string | undefined;
-  /** The issuer's keys for JWTs: a URL, or a file, as a JSON Web Key Set. */
+  /** The JSON Web Key Set that verifies JWTs: a URL or a file. */
   readonly jwks?: string | undefined;
-  /** What `iss` and `aud` of a JWT must be; unset is not checked. */
+  /** The required claims `iss` and `aud` of a JWT; default: not checked. */
   readonly issuer?: string | undefined;
   readonly audience?: string | undefined;
 }
 
 /**
- * Who calls, from the `authorization` header.
+ * The name of the client, from the `authorization` header.
  *
- * @throws {DomainError} UNAUTHENTICATED, or UNAVAILABLE where the issuer's keys cannot be had.
+ * @throws {DomainError} UNAUTHENTICATED, or UNAVAILABLE if the issuer's keys cannot be read.
  */
 export type Authenticate = (authorization: string | undefined) => Promise<string>;
 
-/** Files may rotate: they are read again this often, when asked. */
+/** Files may be rotated: a file is read again at a call if the last read is this old. */
 const rereadMs = 5000;
-/** Signatures by public keys only: a shared secret has no place in a key set that is published. */
+/** Public-key signatures only: a published key set must not hold a shared secret. */
 const algorithms = [
   'RS256',
   'RS384',
@@ -42,7 +42,7 @@ const algorithms = [
   'EdDSA',
 ];
 
-/** Undefined where neither tokens nor keys are configured: everybody may call. */
+/** Undefined if neither tokens nor keys are configured: calls need no token. */
 export function createAuthenticate(options: AuthOptions): Authenticate | undefined {
   const { tokensFile, jwks, issuer, audience } = options;
   if (tokensFile === undefined && jwks === undefined) return undefined;
@@ -56,7 +56,7 @@ export function createAuthenticate(options: AuthOptions): Authenticate | undefin
     }
     const client = (await clients?.())?.get(digest(token));
     if (client !== undefined) return client;
-    if (keys === undefined) throw refused('TOKEN_INVALID', 'the token is not known here');
+    if (keys === undefined) throw refused('TOKEN_INVALID', 'the token is unknown');
     try {
       const { payload } = await jwtVerify(token, keys, expected);
       const name = payload.sub ?? payload['client_id'] ?? payload['azp'];
@@ -68,15 +68,15 @@ export function createAuthenticate(options: AuthOptions): Authenticate | undefin
   };
 }
 
-function issuerKeys(place: string): JWTVerifyGetKey {
-  if (/^https?:/.test(place)) return createRemoteJWKSet(new URL(place));
+function issuerKeys(source: string): JWTVerifyGetKey {
+  if (/^https?:/.test(source)) return createRemoteJWKSet(new URL(source));
   const keys = rereading(async () =>
-    createLocalJWKSet(JSON.parse(await readFile(place, 'utf8')) as JSONWebKeySet),
+    createLocalJWKSet(JSON.parse(await readFile(source, 'utf8')) as JSONWebKeySet),
   );
   return async (header, token) => (await keys())(header, token);
 }
 
-/** Token digests to clients: a look-up by digest tells nothing by the time it takes. */
+/** Clients by the digest of their token: the time of a look-up by digest reveals nothing of the token. */
 async function readTokens(file: string): Promise<ReadonlyMap<string, string>> {
   const lines = (await readFile(file, 'utf8')).split('\n').map((line) => line.trim());
   return new Map(
@@ -87,7 +87,7 @@ async function readTokens(file: string): Promise<ReadonlyMap<string, string>> {
   );
 }
 
-/** The value of `read`, renewed in time; what was read last is kept where reading fails. */
+/** The value of `read`, refreshed when it is old; if reading fails, the last value stays. */
 function rereading<T>(read: () => Promise<T>): () => Promise<T> {
   let last: Promise<T> | undefined;
   let atMs = 0;
@@ -112,7 +112,7 @@ const refused = (reason: string, message: string): DomainError =>
     field: 'authorization',
   });
 
-/** Never the token or its claims: they go into logs. */
+/** Without the token and the values of its claims: errors are logged. */
 function tokenError(error: unknown): DomainError {
   if (error instanceof DomainError) return error;
   if (error instanceof errors.JWTExpired) return refused('TOKEN_EXPIRED', 'the token has expired');

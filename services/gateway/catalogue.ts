@@ -8,51 +8,51 @@ interface ChannelState {
   readonly previous?: string | null | undefined;
 }
 
-/** The part of a release store that a gateway reads. */
-export interface Shelf {
-  /** Undefined for a channel that points to nothing. */
+/** The part of a release store that the gateway reads. */
+export interface ReleaseReader {
+  /** Undefined for a channel that does not exist. */
   channel(name: string): Promise<ChannelState | undefined>;
   /** Throws NOT_FOUND. */
   manifest(release: string): Promise<{ readonly variant: string }>;
 }
 
 interface CatalogueOptions {
-  /** Channels to serve; the first is for requests that name nothing. */
+  /** The channels to read; the first answers requests without a selector. */
   readonly channels: readonly string[];
   readonly onChange: (routes: readonly Route[]) => void;
-  /** The store could not be read; what was read before goes on. */
+  /** The store could not be read; the previous routes stay. */
   readonly onError: (error: unknown) => void;
 }
 
-interface Place {
+interface ChannelRoutes {
   readonly now: Route;
   /** What the channel pointed to before. */
   readonly before: Route | undefined;
 }
 
-/** A release that a stage did not hold is not tried again for so long, where there is another. */
-const restMs = 500;
+/** After a model service refused a release, its predecessor answers for this long. */
+const refusedMs = 500;
 
 /**
- * The channels of the store as routes. A model service loads a release in its own time, and lets go of
- * an old one in its own time too: where one says that it does not hold a release, requests go to what
- * the channel pointed to before, or points to by now.
+ * The channels of the store as routes. Each model service loads a new release and drops an old one at its
+ * own pace: when one does not hold a release, requests go to the release that the channel pointed to
+ * before, or to the one that it points to by now.
  */
 export class Catalogue {
-  readonly #shelf: Shelf;
+  readonly #reader: ReleaseReader;
   readonly #options: CatalogueOptions;
-  readonly #places = new Map<string, Place>();
+  readonly #channels = new Map<string, ChannelRoutes>();
   readonly #refusedMs = new Map<string, number>();
   #reading: Promise<void> | undefined;
   #timer: NodeJS.Timeout | undefined;
   #stopped = false;
 
-  constructor(shelf: Shelf, options: CatalogueOptions) {
-    this.#shelf = shelf;
+  constructor(reader: ReleaseReader, options: CatalogueOptions) {
+    this.#reader = reader;
     this.#options = options;
   }
 
-  /** Reads the channels now and then every `everyMs`. */
+  /** Reads the channels now, and again every `everyMs`. */
   async watch(everyMs: number): Promise<void> {
     await this.refresh();
     const next = (): void => {
@@ -67,7 +67,7 @@ export class Catalogue {
     clearTimeout(this.#timer);
   }
 
-  /** Where requests go now, in the order of the channels. */
+  /** The releases that answer requests now, in the order of the channels. */
   routes(): readonly Route[] {
     return this.#all(({ now, before }) =>
       before !== undefined && this.isRefused(now.release) && !this.isRefused(before.release)
@@ -76,34 +76,34 @@ export class Catalogue {
     );
   }
 
-  /** What may be asked for by its id: what channels point to, and did before. */
+  /** The releases that a request may name by id: those that channels point to, and did before. */
   known(): readonly Route[] {
     return this.targets().concat(
-      [...this.#places.values()].flatMap(({ before }) => (before === undefined ? [] : [before])),
+      [...this.#channels.values()].flatMap(({ before }) => (before === undefined ? [] : [before])),
     );
   }
 
-  /** Where they would go if every stage held what its channel points to. */
+  /** The releases that the channels point to, whether or not every model service holds them. */
   targets(): readonly Route[] {
     return this.#all(({ now }) => now);
   }
 
-  /** A stage does not hold this release: it may be new there, or gone. Looks at the channels again. */
+  /** A model service does not hold this release, not yet or no longer. Reads the channels again. */
   async refuse(release: string): Promise<void> {
     this.#refusedMs.set(release, performance.now());
     await this.refresh();
   }
 
-  /** Reads the channels; readers at the same time share one reading. */
+  /** Reads the channels; concurrent callers share one read. */
   refresh(): Promise<void> {
     this.#reading ??= this.#read().finally(() => (this.#reading = undefined));
     return this.#reading;
   }
 
-  #all(choose: (place: Place) => Route): readonly Route[] {
+  #all(choose: (of: ChannelRoutes) => Route): readonly Route[] {
     return this.#options.channels.flatMap((channel) => {
-      const place = this.#places.get(channel);
-      return place === undefined ? [] : [choose(place)];
+      const found = this.#channels.get(channel);
+      return found === undefined ? [] : [choose(found)];
     });
   }
 
@@ -121,9 +121,9 @@ export class Catalogue {
 
   /** Whether the channel has changed. */
   async #readOne(channel: string): Promise<boolean> {
-    const state = await this.#shelf.channel(channel);
-    const known = this.#places.get(channel);
-    if (state === undefined) return this.#places.delete(channel);
+    const state = await this.#reader.channel(channel);
+    const known = this.#channels.get(channel);
+    if (state === undefined) return this.#channels.delete(channel);
     const { release, weight, previous } = state;
     if (known?.now.release === release && known.now.weight === weight) return false;
     const now = { channel, release, weight, variant: await this.#variant(release) };
@@ -133,16 +133,16 @@ export class Catalogue {
         : known.now.release === release
           ? known.before
           : known.now;
-    this.#places.set(channel, { now, before });
+    this.#channels.set(channel, { now, before });
     return true;
   }
 
   async #variant(release: string): Promise<string> {
     const known = this.known().find((route) => route.release === release);
-    return known?.variant ?? (await this.#shelf.manifest(release)).variant;
+    return known?.variant ?? (await this.#reader.manifest(release)).variant;
   }
 
-  /** For a gateway that starts while its channel moves; what was before may be gone from the store. */
+  /** For a gateway that starts while a channel moves; the previous release may be gone from the store. */
   async #previous(channel: string, release: ChannelState['previous']): Promise<Route | undefined> {
     if (release === undefined || release === null) return undefined;
     try {
@@ -152,11 +152,11 @@ export class Catalogue {
     }
   }
 
-  /** Whether a stage said a moment ago that it does not hold the release. */
+  /** Whether a model service refused the release a moment ago. */
   isRefused(release: string): boolean {
     const atMs = this.#refusedMs.get(release);
     if (atMs === undefined) return false;
-    if (performance.now() - atMs < restMs) return true;
+    if (performance.now() - atMs < refusedMs) return true;
     this.#refusedMs.delete(release);
     return false;
   }

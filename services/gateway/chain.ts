@@ -1,15 +1,15 @@
 import { labelText } from '../../lib/text/labels/label-text.ts';
 import type { LabelState, Observation } from '../../lib/text/labels/observations.ts';
 import { type ReportText, splitReport } from '../../lib/text/report-text.ts';
-import { Timeline, type Timing } from './timeline.ts';
-import { chooseView, usablePictures, type View, viewWarnings, type Warning } from './views.ts';
+import { RequestTimings, type Timing } from './request-timings.ts';
+import { chooseView, usableImages, type View, viewWarnings, type Warning } from './views.ts';
 
-/** One study to write a report of. `Decoding` is handed on as it came. */
+/** One study to report on. `Decoding` is passed to the generator as it came. */
 export interface Study<Decoding> {
   readonly images: readonly StudyImage[];
   readonly indication: string;
   readonly decoding: Decoding;
-  /** Classify also where the variant does not need it. */
+  /** Classify even if the variant does not need the labels. */
   readonly includeLabels: boolean;
 }
 
@@ -19,11 +19,15 @@ export interface StudyImage {
   readonly view: View | undefined;
 }
 
-/** What every hop of a chain carries. */
-export interface Hop {
+/** What every call of a model service for one request has in common. */
+export interface StageCall {
   readonly release: string;
   readonly priority: 'interactive' | 'batch';
+  /** Retry while the queue of a service is full. */
+  readonly bulk: boolean;
   readonly signal: AbortSignal;
+  /** Milliseconds since the epoch. */
+  readonly deadline: number | undefined;
 }
 
 export interface ImageInfo {
@@ -31,7 +35,7 @@ export interface ImageInfo {
   readonly view: View | undefined;
 }
 
-/** Features of one picture, as the vision service packs them. */
+/** Features of one image, as the vision service packs them. */
 interface Embedding<Tensor, Info extends ImageInfo> {
   readonly tokens: Tensor;
   readonly imageTokens: number;
@@ -53,13 +57,19 @@ interface Prompt<Tensor, Decoding> {
   /** Labels or indication. */
   readonly text: string;
   readonly decoding: Decoding;
-  /** Deltas are wanted. */
-  readonly stream: boolean;
 }
 
-export type Piece =
-  | { readonly kind: 'text'; readonly text: string; readonly tokens: number }
-  | { readonly kind: 'end'; readonly generation: Generation };
+export interface TextDelta {
+  readonly text: string;
+  /** Decoded so far. */
+  readonly tokens: number;
+}
+
+export interface GenerationListener {
+  /** The generator holds the release and has admitted the request. Called once, before any text. */
+  readonly onAccepted: () => void;
+  readonly onText: (delta: TextDelta) => void;
+}
 
 export interface Generation {
   readonly text: string;
@@ -70,20 +80,25 @@ export interface Generation {
   readonly timings: readonly Timing[];
 }
 
-/** The model services, as the chain sees them. Errors name `field` where it is theirs. */
-export interface Stages<Tensor, Decoding, Info extends ImageInfo> {
-  embed(image: Uint8Array, field: string, hop: Hop): Promise<Embedding<Tensor, Info>>;
+/** The model services as the chain calls them. Errors name `field` if it is what is wrong. */
+export interface ModelServices<Tensor, Decoding, Info extends ImageInfo> {
+  embed(image: Uint8Array, field: string, call: StageCall): Promise<Embedding<Tensor, Info>>;
   classify(
     pooled: Tensor,
-    hop: Hop,
+    call: StageCall,
   ): Promise<{ readonly labels: readonly Label[]; readonly timings: readonly Timing[] }>;
-  generate(prompt: Prompt<Tensor, Decoding>, hop: Hop): AsyncIterable<Piece>;
+  /** Text is sent as it is decoded if there is a listener. */
+  generate(
+    prompt: Prompt<Tensor, Decoding>,
+    call: StageCall,
+    listener: GenerationListener | undefined,
+  ): Promise<Generation>;
 }
 
 export interface ChainReport<Info> extends ReportText {
   readonly labels: readonly Label[];
   readonly imageIndex: number;
-  /** In the order of the study; undefined for a picture that was not needed. */
+  /** In the order of the study; undefined for an image that was not needed. */
   readonly images: readonly (Info | undefined)[];
   readonly warnings: readonly Warning[];
   readonly timings: readonly Timing[];
@@ -91,84 +106,83 @@ export interface ChainReport<Info> extends ReportText {
   readonly generation: Generation;
 }
 
+/** What a caller who streams learns before the report. */
 export type ChainEvent<Info> =
   | { readonly kind: 'image'; readonly index: number; readonly image: Info }
   | { readonly kind: 'labels'; readonly labels: readonly Label[] }
-  | { readonly kind: 'text'; readonly text: string; readonly tokens: number }
-  | { readonly kind: 'report'; readonly report: ChainReport<Info> };
+  | ({ readonly kind: 'text' } & TextDelta);
 
-interface ChainOptions {
+interface ChainOptions<Info> {
   /** The release's variant conditions the text on the labels. */
   readonly conditioned: boolean;
-  /** Text is wanted as it is decoded. */
-  readonly stream: boolean;
+  /**
+   * Receives events from the moment the generator has accepted the request, not before: until then a
+   * service may turn out not to hold the release, and the chain starts again with another.
+   */
+  readonly emit?: ((event: ChainEvent<Info>) => void) | undefined;
 }
 
 /** One study through vision, labeler and generator, all of one release. */
-export async function* runChain<Tensor, Decoding, Info extends ImageInfo>(
-  stages: Stages<Tensor, Decoding, Info>,
+export async function runChain<Tensor, Decoding, Info extends ImageInfo>(
+  services: ModelServices<Tensor, Decoding, Info>,
   study: Study<Decoding>,
-  hop: Hop,
-  { conditioned, stream }: ChainOptions,
-): AsyncGenerator<ChainEvent<Info>> {
-  const timeline = new Timeline();
-  const embeddings = await embedAll(stages, study.images, hop, timeline);
-  for (const [index, { image }] of embeddings) yield { kind: 'image', index, image };
-  const pictures = study.images.map(({ view }, index) => {
+  call: StageCall,
+  { conditioned, emit }: ChainOptions<Info>,
+): Promise<ChainReport<Info>> {
+  const timings = new RequestTimings();
+  const embeddings = await embedAll(services, study.images, call, timings);
+  const images = study.images.map(({ view }, index) => {
     const embedding = embeddings.get(index);
     return {
       view: view ?? embedding?.image.view,
       outOfDistribution: embedding?.outOfDistribution,
     };
   });
-  const imageIndex = chooseView(pictures);
-  const chosen = embeddings.get(imageIndex)!;
-  let labels: readonly Label[] = [];
-  if (conditioned || study.includeLabels) {
-    const read = usablePictures(pictures).map((index) => embeddings.get(index)!.pooled);
-    labels = await classifyAll(stages, read, hop, timeline);
-    yield { kind: 'labels', labels };
-  }
-  const text = conditioned ? labelStream(labels) : study.indication;
-  const { tokens, imageTokens } = chosen;
-  const startMs = timeline.now();
-  const prompt = { tokens, text, decoding: study.decoding, stream };
-  for await (const piece of stages.generate(prompt, hop)) {
-    if (piece.kind === 'text') {
-      yield piece;
-      continue;
-    }
-    const { generation } = piece;
-    timeline.add('generator', startMs, generation.timings);
-    timeline.end();
-    const warnings = [...viewWarnings(pictures, imageIndex), ...textWarnings(generation)];
-    const report = {
-      ...splitReport(generation.text),
-      labels,
-      imageIndex,
-      images: study.images.map((_, index) => embeddings.get(index)?.image),
-      warnings,
-      timings: timeline.timings(),
-      imageTokens,
-      generation,
-    };
-    yield { kind: 'report', report };
-  }
+  const imageIndex = chooseView(images);
+  const { tokens, imageTokens } = embeddings.get(imageIndex)!;
+  const isClassified = conditioned || study.includeLabels;
+  const pooled = usableImages(images).map((index) => embeddings.get(index)!.pooled);
+  const labels = isClassified ? await classifyAll(services, pooled, call, timings) : [];
+  const text = conditioned ? textOf(labels) : study.indication;
+  const startMs = timings.now();
+  const prompt = { tokens, text, decoding: study.decoding };
+  const generation = await services.generate(
+    prompt,
+    call,
+    emit && {
+      onAccepted: () => {
+        for (const [index, { image }] of embeddings) emit({ kind: 'image', index, image });
+        if (isClassified) emit({ kind: 'labels', labels });
+      },
+      onText: (delta) => emit({ kind: 'text', ...delta }),
+    },
+  );
+  timings.add('generator', startMs, generation.timings);
+  return {
+    ...splitReport(generation.text),
+    labels,
+    imageIndex,
+    images: study.images.map((_, index) => embeddings.get(index)?.image),
+    warnings: [...viewWarnings(images, imageIndex), ...textWarnings(generation)],
+    timings: timings.end(),
+    imageTokens,
+    generation,
+  };
 }
 
-/** The embeddings by index. One picture that fails ends the others. */
+/** The embeddings by index, in the order of the images. The first failure aborts the other calls. */
 async function embedAll<Tensor, Info extends ImageInfo>(
-  stages: Pick<Stages<Tensor, unknown, Info>, 'embed'>,
+  services: Pick<ModelServices<Tensor, unknown, Info>, 'embed'>,
   images: readonly StudyImage[],
-  hop: Hop,
-  timeline: Timeline,
+  call: StageCall,
+  timings: RequestTimings,
 ): Promise<ReadonlyMap<number, Embedding<Tensor, Info>>> {
   const others = new AbortController();
-  const each = { ...hop, signal: AbortSignal.any([hop.signal, others.signal]) };
-  const embedded = usablePictures(images).map(async (index) => {
-    const startMs = timeline.now();
-    const embedding = await stages.embed(images[index]!.data, `images[${index}].data`, each);
-    timeline.add('vision', startMs, embedding.timings);
+  const each = { ...call, signal: AbortSignal.any([call.signal, others.signal]) };
+  const embedded = usableImages(images).map(async (index) => {
+    const startMs = timings.now();
+    const embedding = await services.embed(images[index]!.data, `images[${index}].data`, each);
+    timings.add('vision', startMs, embedding.timings);
     return [index, embedding] as const;
   });
   try {
@@ -180,17 +194,17 @@ async function embedAll<Tensor, Info extends ImageInfo>(
   }
 }
 
-/** Of each label the likeliest of all pictures, as CheXpert (Irvin et al. 2019) reads several views. */
+/** Each label at its highest probability of all images, as CheXpert (Irvin et al. 2019) reads several views. */
 async function classifyAll<Tensor>(
-  stages: Pick<Stages<Tensor, unknown, ImageInfo>, 'classify'>,
+  services: Pick<ModelServices<Tensor, unknown, ImageInfo>, 'classify'>,
   pooled: readonly Tensor[],
-  hop: Hop,
-  timeline: Timeline,
+  call: StageCall,
+  timings: RequestTimings,
 ): Promise<readonly Label[]> {
-  const startMs = timeline.now();
-  const classified = await Promise.all(pooled.map((each) => stages.classify(each, hop)));
+  const startMs = timings.now();
+  const classified = await Promise.all(pooled.map((each) => services.classify(each, call)));
   const [first] = classified;
-  timeline.add('labeler', startMs, first?.timings ?? []);
+  timings.add('labeler', startMs, first?.timings ?? []);
   return (first?.labels ?? []).map((label, index) =>
     classified
       .map(({ labels }) => labels[index] ?? label)
@@ -198,11 +212,11 @@ async function classifyAll<Tensor>(
   );
 }
 
-const labelStream = (labels: readonly Label[]): string =>
+const textOf = (labels: readonly Label[]): string =>
   labelText(Object.fromEntries(labels.map(({ name, state }) => [name, state])));
 
 function textWarnings({ finishReason, generatedTokens }: Generation): readonly Warning[] {
   if (finishReason === 'end') return [];
   const message = `the text was cut off at ${generatedTokens} tokens`;
-  return [{ code: 'REPORT_TRUNCATED', field: 'decoding.maxTokens', message }];
+  return [{ code: 'REPORT_TRUNCATED', field: 'decoding.max_tokens', message }];
 }

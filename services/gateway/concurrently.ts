@@ -1,6 +1,6 @@
 /**
- * Works on items as they come, at most `limit` at a time, and gives the results as they are done, in
- * any order. Items are taken from the source only as there is room for them. `work` must not throw.
+ * Works on items as they arrive, at most `limit` at a time, and yields the results as they complete, in
+ * any order. An item is taken from the source only when there is room for it. `work` must not throw.
  */
 export async function* concurrently<Item, Result>(
   items: AsyncIterable<Item>,

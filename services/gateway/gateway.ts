@@ -1,56 +1,52 @@
-import { setTimeout as sleep } from 'node:timers/promises';
 import { context, trace } from '@opentelemetry/api';
 import { DomainError } from '../../lib/errors.ts';
-import { isLabelVariant, type VariantName } from '../../lib/models/variants.ts';
-import type { DecodingOptions, Tensor } from '../../lib/rpc/messages.ts';
+import { isLabelVariant } from '../../lib/models/names.ts';
+import type { ReleaseMethods } from '../../lib/rpc/release-methods.ts';
 import type { Telemetry } from '../../lib/telemetry/telemetry.ts';
 import type { Authenticate } from './auth.ts';
 import type { Catalogue } from './catalogue.ts';
-import type { ChainReport, Stages } from './chain.ts';
+import type { ChainEvent, ChainReport } from './chain.ts';
+import type { RpcModelServices } from './model-services.ts';
 import type { Permits } from './permits.ts';
 import type { Quota } from './quota.ts';
-import type { ReleaseList } from './releases.ts';
-import { answer, type Answered } from './reporter.ts';
-import type { Ask } from './request.ts';
-import type { Seen } from './response.ts';
+import { type Answer, answerStudy, type Routing } from './release-plan.ts';
+import type { ReportRequest } from './report-request.ts';
+import type { DescribedImage } from './report-response.ts';
+import { ownMs } from './request-timings.ts';
+import type { GatewayRetries } from './retries.ts';
 import type { Route } from './route.ts';
 import type { Outcome, Shadow } from './shadow.ts';
-import { ownMs } from './timeline.ts';
 
-/** On what terms a request is answered. */
-export interface Terms {
+export interface CallOptions {
+  /** The name of the client, as `identify` gives it. */
   readonly client: string;
   readonly signal: AbortSignal;
   /** Milliseconds since the epoch. */
   readonly deadline: number | undefined;
-  /** Text is wanted as it is decoded. */
-  readonly stream: boolean;
+  /** Receives the events before the report. All are of the release that answers. */
+  readonly emit?: ((event: ChainEvent<DescribedImage>, route: Route) => void) | undefined;
 }
-
-type ModelStages = Stages<Tensor, DecodingOptions | null, Seen>;
 
 export interface GatewayParts {
   readonly telemetry: Telemetry;
   readonly catalogue: Catalogue;
-  /** Channels that requests may go to; the catalogue may know more. */
+  /** The channels that requests may select; the catalogue may hold the shadow channel too. */
   readonly channels: readonly string[];
-  readonly releases: ReleaseList;
+  readonly releases: ReleaseMethods;
   readonly permits: Permits;
   readonly quota: Quota;
   readonly authenticate: Authenticate | undefined;
   readonly shadow: Shadow;
   readonly shadowChannel: string | undefined;
-  /** Of a call that brings no deadline. */
+  /** For calls without a deadline. */
   readonly timeoutMs: number;
-  /** The model services for one request. */
-  readonly stages: (deadline: number) => ModelStages;
+  readonly services: RpcModelServices;
+  readonly retries: GatewayRetries;
 }
 
-/** Bulk work that met a full queue comes again so often. */
-const bulkAttempts = 20;
 const shadowTimeoutMs = 60_000;
 
-/** The whole of what the gateway does with one request. It knows no gRPC and owns no model. */
+/** All that the gateway does with a request. It knows no gRPC and holds no model. */
 export class Gateway {
   readonly #parts: GatewayParts;
 
@@ -58,11 +54,11 @@ export class Gateway {
     this.#parts = parts;
   }
 
-  get releases(): ReleaseList {
+  get releases(): ReleaseMethods {
     return this.#parts.releases;
   }
 
-  /** The name of the client: what its token says, else its address. Throws UNAUTHENTICATED. */
+  /** The name of the client: from its token, else its address. Throws UNAUTHENTICATED. */
   async identify(authorization: string | undefined, peer: string): Promise<string> {
     const { authenticate, telemetry } = this.#parts;
     if (authenticate === undefined) return peer.replace(/:\d+$/, '');
@@ -76,73 +72,57 @@ export class Gateway {
     }
   }
 
-  /** The answer to one request, as it comes; the report is the last. */
-  async *answer(ask: Ask, terms: Terms): AsyncGenerator<Answered<Seen>> {
-    const { permits, telemetry } = this.#parts;
-    const bytes = ask.images.reduce((sum, { data }) => sum + data.length, 0);
-    this.#takeQuota(terms.client, ask.images.length);
-    const leave = await this.#enter(ask, bytes, terms.signal);
+  /** The report of one request. Bulk work waits while a queue is full, until its deadline. */
+  async report(request: ReportRequest, options: CallOptions): Promise<Answer<DescribedImage>> {
+    const { permits, telemetry, services, retries, timeoutMs } = this.#parts;
+    const { client, signal, emit, deadline = Date.now() + timeoutMs } = options;
+    const bulk = request.priority === 'batch';
+    this.#takeQuota(client, request.images.length);
+    const release = await this.#enter(request, { signal, deadline, bulk });
     const { inFlight, queueBytes } = telemetry.metrics;
-    inFlight.set(permits.requests);
-    queueBytes.set(permits.bytes);
-    try {
-      for await (const answered of this.#attempts(ask, terms)) {
-        if (answered.event.kind === 'report') {
-          this.#watch(answered.route, answered.event.report);
-          this.#copy(ask, answered.event.report);
-        }
-        yield answered;
-      }
-    } finally {
-      leave();
+    const showLoad = (): void => {
       inFlight.set(permits.requests);
       queueBytes.set(permits.bytes);
-    }
-  }
-
-  /** Interactive requests are refused by a full stage at once; bulk work waits and comes again. */
-  async *#attempts(ask: Ask, terms: Terms): AsyncGenerator<Answered<Seen>> {
-    const { signal, stream, deadline = Date.now() + this.#parts.timeoutMs } = terms;
-    const stages = this.#parts.stages(deadline);
-    for (let attempt = 1; ; attempt += 1) {
-      try {
-        yield* answer(this.#routing(), stages, ask, { signal, stream });
-        return;
-      } catch (error) {
-        const waitMs = ask.priority === 'batch' ? fullFor(error) : undefined;
-        const isLast = attempt === bulkAttempts || Date.now() + (waitMs ?? 0) >= deadline;
-        if (waitMs === undefined || isLast) throw error;
-        await sleep(waitMs, undefined, { signal });
-      }
-    }
-  }
-
-  async #enter(ask: Ask, bytes: number, signal: AbortSignal): Promise<() => void> {
-    const { permits, telemetry } = this.#parts;
-    for (let attempt = 1; ; attempt += 1) {
-      try {
-        return permits.take(bytes);
-      } catch (error) {
-        const waitMs = ask.priority === 'batch' ? fullFor(error) : undefined;
-        if (waitMs === undefined || attempt === bulkAttempts) {
-          telemetry.metrics.rejected.inc({ reason: 'queue_full' });
-          throw error;
-        }
-        await sleep(waitMs, undefined, { signal });
-      }
-    }
-  }
-
-  #takeQuota(client: string, pictures: number): void {
+    };
+    showLoad();
     try {
-      this.#parts.quota.take(client, pictures);
+      const limits = { signal, deadline, bulk, emit };
+      const answer = await answerStudy(this.#routing(), services, request, retries, limits);
+      this.#observe(answer);
+      this.#copy(request, answer.report);
+      return answer;
+    } finally {
+      release();
+      showLoad();
+    }
+  }
+
+  async #enter(
+    { images }: ReportRequest,
+    limits: { readonly signal: AbortSignal; readonly deadline: number; readonly bulk: boolean },
+  ): Promise<() => void> {
+    const { permits, telemetry, retries } = this.#parts;
+    const bytes = images.reduce((sum, { data }) => sum + data.length, 0);
+    try {
+      return await retries.run('admission', limits, async () => permits.take(bytes));
+    } catch (error) {
+      if (error instanceof DomainError && error.code === 'RESOURCE_EXHAUSTED') {
+        telemetry.metrics.rejected.inc({ reason: 'queue_full' });
+      }
+      throw error;
+    }
+  }
+
+  #takeQuota(client: string, images: number): void {
+    try {
+      this.#parts.quota.take(client, images);
     } catch (error) {
       this.#parts.telemetry.metrics.rejected.inc({ reason: 'quota' });
       throw error;
     }
   }
 
-  #routing() {
+  #routing(): Routing {
     const { catalogue, channels } = this.#parts;
     const served = (routes: readonly Route[]) =>
       routes.filter(({ channel }) => channels.includes(channel));
@@ -153,12 +133,12 @@ export class Gateway {
         this.#parts.telemetry.metrics.rejected.inc({ reason: 'release_not_held' });
         return catalogue.refuse(release);
       },
-      isConditioned: (variant: string) => isLabelVariant(variant as VariantName),
+      isConditioned: isLabelVariant,
     };
   }
 
-  /** The times of an answer that was given, for metrics and its span. */
-  #watch({ release, variant }: Route, { timings }: ChainReport<Seen>): void {
+  /** The durations of an answered request, for the metrics and the span of its call. */
+  #observe({ route: { release, variant }, report: { timings } }: Answer<DescribedImage>): void {
     const { stages } = this.#parts.telemetry.metrics;
     for (const { stage, durationMs } of timings) {
       if (stage !== 'vision' && stage !== 'labeler' && stage !== 'generator') continue;
@@ -169,34 +149,25 @@ export class Gateway {
     span?.setAttributes({ 'radscribe.release': release, 'radscribe.variant': variant });
   }
 
-  /** Maybe the same request to the shadow release, of which the caller never learns. */
-  #copy(ask: Ask, report: ChainReport<Seen>): void {
-    const { shadow, shadowChannel, catalogue, permits, stages } = this.#parts;
+  /**
+   * Sends some requests to the shadow release too. The caller learns nothing of it, and a full model
+   * service refuses the copy at once: it waits for nothing that interactive work could use.
+   */
+  #copy(request: ReportRequest, report: ChainReport<DescribedImage>): void {
+    const { shadow, shadowChannel, catalogue, permits, services, retries } = this.#parts;
     const route = catalogue.targets().find(({ channel }) => channel === shadowChannel);
     if (route === undefined) return;
-    const study = { ...ask, wish: {}, priority: 'batch' as const };
-    shadow.copy(ask.requestId, outcome(report), permits.busy, async () => {
+    const copy = { ...request, selector: {}, priority: 'batch' as const };
+    shadow.copy(request.requestId, outcomeOf(report), permits.busy, async () => {
       const signal = AbortSignal.timeout(shadowTimeoutMs);
-      const routing = { ...this.#routing(), routes: () => [route] };
-      const its = stages(Date.now() + shadowTimeoutMs);
-      const refuse = () => Promise.resolve();
-      const copy = answer({ ...routing, refuse }, its, study, { signal, stream: false });
-      for await (const { event } of copy) {
-        if (event.kind === 'report') return outcome(event.report);
-      }
-      throw new Error('the copy ended without a report');
+      const limits = { signal, deadline: Date.now() + shadowTimeoutMs, bulk: false };
+      const routing = { ...this.#routing(), routes: () => [route], refuse: async () => {} };
+      return outcomeOf((await answerStudy(routing, services, copy, retries, limits)).report);
     });
   }
 }
 
-const outcome = ({ labels, generation }: ChainReport<Seen>): Outcome => ({
+const outcomeOf = ({ labels, generation }: ChainReport<DescribedImage>): Outcome => ({
   positive: labels.filter(({ state }) => state === 'positive').map(({ name }) => name),
   text: generation.text,
 });
-
-/** How long a full queue asks to stay away; undefined for other errors. */
-function fullFor(error: unknown): number | undefined {
-  if (!(error instanceof DomainError) || error.code !== 'RESOURCE_EXHAUSTED') return undefined;
-  const waitMs = Number(error.metadata['retryAfterMs']);
-  return waitMs > 0 ? waitMs : undefined;
-}

@@ -1,16 +1,16 @@
 import { DomainError } from '../../lib/errors.ts';
 
 interface PermitOptions {
-  /** Requests under way at a time. */
+  /** Concurrent requests. */
   readonly maxRequests: number;
-  /** Their pictures in bytes. */
+  /** The total size of their images. */
   readonly maxBytes: number;
 }
 
-/** When to come again: nothing is known of how long the requests under way will take. */
+/** The suggested retry delay: how long the requests in flight will take is unknown. */
 const retryAfterMs = 200;
 
-/** Bounds what is under way; more is refused at once. */
+/** Limits the requests in flight; further ones are refused at once. */
 export class Permits {
   readonly #options: PermitOptions;
   #requests = 0;
@@ -28,12 +28,15 @@ export class Permits {
     return this.#bytes;
   }
 
-  /** More than half of the requests that fit are under way. */
+  /** Whether more than half of the permitted requests are in flight. */
   get busy(): boolean {
     return this.#requests * 2 > this.#options.maxRequests;
   }
 
-  /** Throws RESOURCE_EXHAUSTED. Call what it gives, once, when the request has ended. */
+  /**
+   * Admits a request with images of `bytes` bytes; one above the limit is admitted alone. Returns a
+   * function that the caller calls once, when the request has ended. Throws RESOURCE_EXHAUSTED.
+   */
   take(bytes: number): () => void {
     const { maxRequests, maxBytes } = this.#options;
     const full = this.#requests >= maxRequests;

@@ -1,9 +1,9 @@
 import { DomainError } from '../../lib/errors.ts';
 
 export interface QuotaOptions {
-  /** Pictures a second and client, on average; 0 is no quota. */
+  /** Images per second and client, on average; 0: no quota. */
   readonly perSecond: number;
-  /** Pictures that a client may send at once after a rest. */
+  /** Images that a client may send at once after a pause. */
   readonly burst: number;
 }
 
@@ -12,14 +12,14 @@ interface Bucket {
   atMs: number;
 }
 
-/** Clients whose buckets are remembered; those that rested longest are forgotten first. */
+/** Clients with a bucket; beyond that the one that has been idle longest loses its bucket. */
 const maxClients = 10_000;
 
-/** One token bucket a client, filled at an even rate. */
+/** One token bucket per client, filled at a constant rate. */
 export class Quota {
   readonly #options: QuotaOptions;
   readonly #now: () => number;
-  /** In the order of their last use. */
+  /** The least recently used first. */
   readonly #buckets = new Map<string, Bucket>();
 
   constructor(options: QuotaOptions, now: () => number = () => performance.now()) {
@@ -27,7 +27,7 @@ export class Quota {
     this.#now = now;
   }
 
-  /** Throws RESOURCE_EXHAUSTED, with `retryAfterMs`, where the client has used its share up. */
+  /** Throws RESOURCE_EXHAUSTED with `retryAfterMs` if the client's quota is exhausted. */
   take(client: string, count = 1): void {
     const { perSecond, burst } = this.#options;
     if (perSecond === 0) return;
@@ -35,7 +35,7 @@ export class Quota {
     const bucket = this.#buckets.get(client);
     const gained = bucket === undefined ? burst : ((atMs - bucket.atMs) * perSecond) / 1000;
     const tokens = Math.min(burst, (bucket?.tokens ?? 0) + gained);
-    // A request of more pictures than a burst passes when the bucket is full, and leaves a debt.
+    // A request of more images than a burst is admitted when the bucket is full, and leaves a debt.
     const enough = tokens >= Math.min(count, burst);
     this.#buckets.delete(client);
     this.#buckets.set(client, { tokens: enough ? tokens - count : tokens, atMs });
@@ -44,7 +44,7 @@ export class Quota {
     }
     if (enough) return;
     const retryAfterMs = Math.ceil(((Math.min(count, burst) - tokens) / perSecond) * 1000);
-    const message = `the quota of ${perSecond * 60} pictures a minute is used up; try again in ${retryAfterMs} ms`;
+    const message = `the quota of ${perSecond * 60} images a minute is exhausted; try again in ${retryAfterMs} ms`;
     const metadata = { retryAfterMs: `${retryAfterMs}` };
     throw new DomainError('RESOURCE_EXHAUSTED', 'QUOTA_EXCEEDED', message, { metadata });
   }

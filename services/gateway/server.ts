@@ -1,3 +1,4 @@
+import { releaseMethods } from '../../lib/rpc/release-methods.ts';
 import { bind } from '../../lib/rpc/server.ts';
 import { reportService } from '../../lib/rpc/services.ts';
 import { startWatchedServer, tlsOf } from '../../lib/service/watched-server.ts';
@@ -8,32 +9,33 @@ import { createAuthenticate } from './auth.ts';
 import { Catalogue } from './catalogue.ts';
 import type { GatewayConfig } from './config.ts';
 import { Gateway, type GatewayParts } from './gateway.ts';
-import { type Models, openModels } from './models.ts';
+import { type ModelChannels, openModelChannels } from './model-channels.ts';
+import { rpcModelServices } from './model-services.ts';
 import { Permits } from './permits.ts';
 import { Quota } from './quota.ts';
-import { ReleaseList } from './releases.ts';
+import { releaseUse } from './release-states.ts';
+import { GatewayRetries } from './retries.ts';
 import type { Route } from './route.ts';
 import { reportImplementation } from './service.ts';
 import { Shadow } from './shadow.ts';
-import { rpcStages } from './stages.ts';
 
 export interface RunningGateway {
   readonly port: number;
   readonly metricsPort: number;
-  /** Refuses new calls after the drain delay, lets those under way end, then frees everything. */
+  /** Refuses new calls after the drain delay, waits for those in flight, then frees everything. */
   close(): Promise<void>;
 }
 
 /**
- * Wires the gateway and listens. It is ready once it knows a release to send requests to, and each
- * model service has answered.
+ * Wires the gateway and listens. It is ready once a channel points to a release and each model service
+ * has reported that it is ready.
  */
 export async function start(config: GatewayConfig, telemetry: Telemetry): Promise<RunningGateway> {
   const { timeoutMs } = config;
   const store = openStore(config.store);
-  const models = openModels(config, { telemetry, tls: tlsOf(config), timeoutMs });
+  const models = openModelChannels(config, { telemetry, tls: tlsOf(config), timeoutMs });
   const ending = new AbortController();
-  let answering = false;
+  let modelsReady = false;
   let ready = (): void => {};
   const catalogue = watchStore(store, config, telemetry, () => ready());
   const shadow = new Shadow({
@@ -45,11 +47,11 @@ export async function start(config: GatewayConfig, telemetry: Telemetry): Promis
   const services = [bind(reportService, reportImplementation(gateway))];
   const { server, metrics } = await startWatchedServer(config, telemetry, services);
   ready = () => {
-    if (!ending.signal.aborted) server.setReady(answering && catalogue.routes().length > 0);
+    if (!ending.signal.aborted) server.setReady(modelsReady && catalogue.routes().length > 0);
   };
   await catalogue.watch(config.storePollMs);
-  void models.answering(ending.signal).then((value) => {
-    answering = value;
+  void models.ready(ending.signal).then((value) => {
+    modelsReady = value;
     return ready();
   });
   return {
@@ -69,7 +71,7 @@ export async function start(config: GatewayConfig, telemetry: Telemetry): Promis
 
 interface Wiring extends Pick<GatewayParts, 'telemetry' | 'catalogue' | 'shadow'> {
   readonly store: ReleaseStore;
-  readonly models: Models;
+  readonly models: ModelChannels;
 }
 
 function createGateway(
@@ -77,11 +79,12 @@ function createGateway(
   { telemetry, catalogue, shadow, store, models }: Wiring,
 ): Gateway {
   const { channels, shadowChannel, timeoutMs } = config;
+  const retries = new GatewayRetries();
   return new Gateway({
     telemetry,
     catalogue,
     channels,
-    releases: new ReleaseList(store, catalogue),
+    releases: releaseMethods(store, async () => (manifest) => releaseUse(catalogue, manifest)),
     permits: new Permits({ maxRequests: config.queueLimit, maxBytes: config.queueBytes }),
     quota: new Quota({ perSecond: config.quotaPerMinute / 60, burst: config.quotaBurst }),
     authenticate: createAuthenticate({
@@ -93,22 +96,23 @@ function createGateway(
     shadow,
     shadowChannel,
     timeoutMs,
-    stages: (deadline) => rpcStages(models.callers, deadline),
+    services: rpcModelServices(models.clients, retries),
+    retries,
   });
 }
 
-/** The channels of the store, and that of the shadow beside those that are served. */
+/** Reads the served channels and the shadow channel from the store. */
 function watchStore(
   store: ReleaseStore,
   { channels, shadowChannel }: GatewayConfig,
   { logger, metrics }: Telemetry,
   onRoutes: () => void,
 ): Catalogue {
-  const shelf = {
+  const reader = {
     channel: (name: string) => store.channels.find(name),
     manifest: (release: string) => store.manifest(release),
   };
-  return new Catalogue(shelf, {
+  return new Catalogue(reader, {
     channels: [...new Set([...channels, ...(shadowChannel === undefined ? [] : [shadowChannel])])],
     onChange: (routes: readonly Route[]) => {
       metrics.releaseInfo.reset();
@@ -118,6 +122,6 @@ function watchStore(
       }
       onRoutes();
     },
-    onError: (error) => logger.warn({ err: error }, 'the store cannot be read'),
+    onError: (error) => logger.warn({ err: error }, 'the release store cannot be read'),
   });
 }

@@ -1,6 +1,6 @@
 import type { ServiceImplementation } from 'nice-grpc';
 import { invalidArgument } from '../../lib/errors.ts';
-import type { DeadlineContext } from '../../lib/rpc/deadline.ts';
+import { type DeadlineContext, limitTo } from '../../lib/rpc/deadline.ts';
 import type {
   BatchGenerateReportsRequest,
   BatchGenerateReportsResponse,
@@ -14,14 +14,13 @@ import type { Call } from '../../lib/rpc/server.ts';
 import type { Service } from '../../lib/rpc/services.ts';
 import { statusMessage } from '../../lib/rpc/status-message.ts';
 import { concurrently } from './concurrently.ts';
-import type { Gateway, Terms } from './gateway.ts';
-import { type Ask, checkName, readRequest } from './request.ts';
-import { eventMessage, reportMessage } from './response.ts';
+import type { CallOptions, Gateway } from './gateway.ts';
+import { Outbox } from './outbox.ts';
+import { type ReportRequest, checkName, readRequest } from './report-request.ts';
+import { type DescribedImage, eventMessage, reportMessage } from './report-response.ts';
 
-/** Studies of one BatchGenerateReports call that are worked on at a time. */
+/** Concurrent studies of one BatchGenerateReports call. */
 const batchWidth = 8;
-
-type Report = Sent<GenerateReportResponse>;
 
 /** Translates between ReportService and the gateway, nothing else. */
 export function reportImplementation(
@@ -29,64 +28,88 @@ export function reportImplementation(
 ): ServiceImplementation<Service<ReportServiceMethods>, DeadlineContext> {
   return {
     generateReport: async (request, call) => {
-      const terms = await admit(gateway, call);
-      return report(gateway, readRequest(request), terms);
+      const options = await identify(gateway, call);
+      return reportOf(gateway, readRequest(request), options);
     },
     async *streamReport(request, call): AsyncGenerator<Sent<StreamReportResponse>> {
-      const terms = await admit(gateway, call);
-      const ask = readRequest(request);
-      for await (const { route, event } of gateway.answer(ask, { ...terms, stream: true })) {
-        yield eventMessage(ask, route, event);
+      const options = await identify(gateway, call);
+      const read = readRequest(request);
+      const outbox = new Outbox<DescribedImage>();
+      const left = new AbortController();
+      using limit = limitTo(undefined, call.signal, left.signal);
+      const { signal } = limit;
+      const reporting = gateway
+        .report(read, { ...options, signal, emit: outbox.push })
+        .finally(outbox.close);
+      // It is awaited below, unless the reader leaves first.
+      reporting.catch(() => {});
+      try {
+        for (let next = await outbox.take(); next !== undefined; next = await outbox.take()) {
+          yield eventMessage(next);
+        }
+        const { route, report } = await reporting;
+        yield { release: route.release, report: reportMessage(read, route, report) };
+      } finally {
+        left.abort();
+        await reporting.catch(() => {});
       }
     },
     async *batchGenerateReports(requests, call) {
-      const terms = await admit(gateway, call);
-      const seen = new Set<string>();
-      yield* concurrently(requests, batchWidth, (item) => batchItem(gateway, item, seen, terms));
+      const options = await identify(gateway, call);
+      const known = new Set<string>();
+      const work = (item: BatchGenerateReportsRequest) => batchItem(gateway, item, known, options);
+      yield* concurrently(requests, batchWidth, work);
     },
     listReleases: async (request, call) => {
-      await admit(gateway, call);
+      await identify(gateway, call);
       return gateway.releases.list(request);
     },
-    getRelease: async ({ name }, call) => {
-      await admit(gateway, call);
-      return gateway.releases.get(name);
+    getRelease: async (request, call) => {
+      await identify(gateway, call);
+      return gateway.releases.get(request);
     },
   };
 }
 
-/** Who calls, and until when. Throws UNAUTHENTICATED. */
-async function admit(gateway: Gateway, call: Call): Promise<Omit<Terms, 'stream'>> {
+/** Throws UNAUTHENTICATED. */
+async function identify(gateway: Gateway, call: Call): Promise<CallOptions> {
   const client = await gateway.identify(call.metadata.get('authorization'), call.peer);
   return { client, signal: call.signal, deadline: call.deadline };
 }
 
-async function report(gateway: Gateway, ask: Ask, terms: Omit<Terms, 'stream'>): Promise<Report> {
-  for await (const { route, event } of gateway.answer(ask, { ...terms, stream: false })) {
-    if (event.kind === 'report') return reportMessage(ask, route, event.report);
-  }
-  throw new Error('the chain ended without a report');
+async function reportOf(
+  gateway: Gateway,
+  request: ReportRequest,
+  options: CallOptions,
+): Promise<Sent<GenerateReportResponse>> {
+  const { route, report } = await gateway.report(request, options);
+  return reportMessage(request, route, report);
 }
 
-/** Errors are the item's own, and do not end the call. */
+/** An error is the item's own and does not end the call. */
 async function batchItem(
   gateway: Gateway,
   { itemId, request }: BatchGenerateReportsRequest,
-  seen: Set<string>,
-  terms: Omit<Terms, 'stream'>,
+  known: Set<string>,
+  options: CallOptions,
 ): Promise<Sent<BatchGenerateReportsResponse>> {
   try {
-    return { itemId, report: await report(gateway, readItem(itemId, request, seen), terms) };
+    const report = await reportOf(gateway, readItem(itemId, request, known), options);
+    return { itemId, report };
   } catch (error) {
     return { itemId, error: statusMessage(error) };
   }
 }
 
-function readItem(itemId: string, request: GenerateReportRequest | null, seen: Set<string>): Ask {
-  if (itemId === '') throw invalidArgument('ITEM_ID_MISSING', 'itemId', 'is empty');
-  checkName('itemId', itemId);
-  if (seen.has(itemId)) throw invalidArgument('ITEM_ID_REPEATED', 'itemId', 'was used before');
-  seen.add(itemId);
+function readItem(
+  itemId: string,
+  request: GenerateReportRequest | null,
+  known: Set<string>,
+): ReportRequest {
+  if (itemId === '') throw invalidArgument('ITEM_ID_MISSING', 'item_id', 'is empty');
+  checkName('item_id', itemId);
+  if (known.has(itemId)) throw invalidArgument('ITEM_ID_REPEATED', 'item_id', 'was used before');
+  known.add(itemId);
   if (request === null) throw invalidArgument('REQUEST_MISSING', 'request', 'is missing');
   return readRequest(request, 'batch');
 }

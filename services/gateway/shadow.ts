@@ -1,6 +1,6 @@
 import { fraction } from './route.ts';
 
-/** What two releases said of one study. */
+/** What is compared of two releases' reports of one study. */
 export interface Outcome {
   readonly positive: readonly string[];
   readonly text: string;
@@ -11,14 +11,14 @@ type Comparison = 'same' | 'text_differs' | 'labels_differ' | 'failed' | 'shed';
 export interface ShadowOptions {
   /** Share of requests that are copied, 0 to 1. */
   readonly share: number;
-  /** Copies at a time; more are shed. */
+  /** Concurrent copies; more are shed. */
   readonly maxInFlight: number;
   readonly onComparison: (result: Comparison) => void;
 }
 
 /**
- * Sends copies of requests to another release and counts how its answers compare. A copy never holds
- * an answer up, and is the first thing shed under load.
+ * Sends copies of requests to another release and counts how its reports compare. A copy never delays a
+ * response, and copies are the first work that is shed under load.
  */
 export class Shadow {
   readonly #options: ShadowOptions;
@@ -29,8 +29,8 @@ export class Shadow {
   }
 
   /**
-   * After an answer: maybe sends a copy. `key` decides, as it does in the split of traffic; `busy`
-   * sheds it.
+   * After a report: sends a copy if the hash of `key` falls into the share. While the gateway is `busy`,
+   * the copy is shed.
    */
   copy(key: string, answered: Outcome, busy: boolean, run: () => Promise<Outcome>): void {
     const { share, maxInFlight, onComparison } = this.#options;
@@ -52,7 +52,7 @@ export class Shadow {
     }
   }
 
-  /** Resolves when the copies under way have ended. */
+  /** Resolves when the copies in flight have ended. */
   async settle(): Promise<void> {
     await Promise.all(this.#running);
   }

@@ -1,14 +1,14 @@
 export type View = 'PA' | 'AP' | 'LATERAL';
 
-/** One picture of a study, as far as it is known. */
-export interface Picture {
+/** What is known of one image of a study. */
+export interface ImageFacts {
   /** From the caller or the DICOM file. */
   readonly view: View | undefined;
-  /** How far it lies from the pictures that the release was trained on; above 1 is too far. */
+  /** Its distance from the images that the release was trained on; above 1 is too far. */
   readonly outOfDistribution?: number | undefined;
 }
 
-/** What a caller must know to judge a report. */
+/** What a reader must know to judge a report. */
 export interface Warning {
   readonly code:
     | 'LATERAL_ONLY'
@@ -17,33 +17,33 @@ export interface Warning {
     | 'FRONTAL_NOT_USED'
     | 'OUT_OF_DISTRIBUTION'
     | 'REPORT_TRUNCATED';
-  /** The picture or option meant, e.g. `images[1]`. */
+  /** The path of the field that it is about, e.g. `images[1]`. */
   readonly field: string;
   readonly message: string;
 }
 
 const preference: readonly (View | undefined)[] = ['PA', undefined, 'AP', 'LATERAL'];
 
-/** The index of the picture that the report is written from: PA, else unstated, AP, lateral. */
-export function chooseView(pictures: readonly Pick<Picture, 'view'>[]): number {
-  const ranks = pictures.map(({ view }) => preference.indexOf(view));
+/** The index of the image from which the report is written: PA, else unstated, AP, lateral. */
+export function chooseView(images: readonly Pick<ImageFacts, 'view'>[]): number {
+  const ranks = images.map(({ view }) => preference.indexOf(view));
   return ranks.indexOf(Math.min(...ranks));
 }
 
-/** Pictures worth a run of the vision model: laterals are left out where there is a frontal. */
-export function usablePictures(pictures: readonly Pick<Picture, 'view'>[]): readonly number[] {
-  const all = pictures.map((_, index) => index);
-  const frontal = all.filter((index) => pictures[index]?.view !== 'LATERAL');
+/** The indices of the images to embed: the frontal ones, or all if every one is lateral. */
+export function usableImages(images: readonly Pick<ImageFacts, 'view'>[]): readonly number[] {
+  const all = images.map((_, index) => index);
+  const frontal = all.filter((index) => images[index]?.view !== 'LATERAL');
   return frontal.length > 0 ? frontal : all;
 }
 
-/** `chosen` is the index of the picture that the report is written from. */
-export function viewWarnings(pictures: readonly Picture[], chosen: number): readonly Warning[] {
+/** `chosen` is the index of the image from which the report is written. */
+export function viewWarnings(images: readonly ImageFacts[], chosen: number): readonly Warning[] {
   const warnings: Warning[] = [];
   const warn = (code: Warning['code'], index: number, message: string): void => {
     warnings.push({ code, field: `images[${index}]`, message });
   };
-  for (const [index, { view, outOfDistribution = 0 }] of pictures.entries()) {
+  for (const [index, { view, outOfDistribution = 0 }] of images.entries()) {
     if (index !== chosen) {
       if (view === 'LATERAL') {
         warn('LATERAL_NOT_USED', index, 'lateral view given; the report is from the frontal view');
@@ -62,7 +62,7 @@ export function viewWarnings(pictures: readonly Picture[], chosen: number): read
     }
     if (outOfDistribution > 1) {
       const far = outOfDistribution.toFixed(1);
-      const message = `unlike the radiographs that the model is trained on (score ${far}, at most 1 expected)`;
+      const message = `unlike the images that the model was trained on (distance ${far}, expected at most 1)`;
       warn('OUT_OF_DISTRIBUTION', index, message);
     }
   }

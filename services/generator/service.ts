@@ -1,3 +1,4 @@
+import { setImmediate } from 'node:timers/promises';
 import type { ServiceImplementation } from 'nice-grpc';
 import type { DeadlineContext } from '../../lib/rpc/deadline.ts';
 import { decodingInput } from '../../lib/rpc/decoding.ts';
@@ -41,6 +42,11 @@ export const generatorImplementation = (
     // Awaited below, unless the reader leaves before.
     writing.catch(() => {});
     try {
+      if (stream) {
+        // The queue admits or refuses before the next turn of the event loop.
+        await Promise.race([writing, setImmediate()]);
+        yield { release, accepted: {} };
+      }
       for (let delta = await deltas.next(); delta; delta = await deltas.next()) {
         yield { release, delta };
       }

@@ -6,7 +6,6 @@ import { tensorOf } from '../../lib/rpc/tensors.ts';
 import type { ReleaseHolder } from '../../lib/releases/holder.ts';
 import type { Telemetry } from '../../lib/telemetry/telemetry.ts';
 import { StageTimer } from '../../lib/telemetry/stage-timer.ts';
-import { labelText } from '../../lib/text/labels/label-text.ts';
 import type { Classifier } from './classifier.ts';
 import type { LabelerModel } from './model.ts';
 
@@ -27,8 +26,7 @@ export const labelerImplementation = (
     const labels = await classifier.classify({ model, pooled, timer }, place);
     return {
       release: manifest.id,
-      labels: labels.map((label) => ({ ...label, state: states[label.state] })),
-      labelText: labelText(Object.fromEntries(labels.map(({ name, state }) => [name, state]))),
+      labels: labels.map((label) => Object.assign({}, label, { state: states[label.state] })),
       timings: timer.timings,
     };
   },

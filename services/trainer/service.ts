@@ -5,14 +5,20 @@ import type { DeadlineContext } from '../../lib/rpc/deadline.ts';
 import type {
   Channel,
   EvaluationRow,
-  Release,
   Sent,
   TrainerServiceMethods,
   TrainingRun,
   TrainingRunState,
 } from '../../lib/rpc/messages.ts';
 import type { Service } from '../../lib/rpc/services.ts';
-import { type Manifest, isReleaseId } from '../../lib/releases/manifest.ts';
+import {
+  type ReleaseUse,
+  pageSizeOf,
+  releaseIdIn,
+  releaseMethods,
+} from '../../lib/rpc/release-methods.ts';
+import type { Manifest } from '../../lib/releases/manifest.ts';
+import type { ReleaseStore } from '../../lib/releases/store/store.ts';
 import type { ChannelState } from '../../lib/releases/store/channels.ts';
 import type { Row, Tables } from '../../lib/training/evaluation/tables.ts';
 import { promoteRelease } from '../../lib/releases/promote.ts';
@@ -24,6 +30,7 @@ export function trainerImplementation(
   trainer: Trainer,
 ): ServiceImplementation<Service<TrainerServiceMethods>, DeadlineContext> {
   const { database, store, gate } = trainer.options;
+  const releases = releaseMethods(store, () => useOfReleases(store));
   return {
     createTrainingRun: async (request) => runMessage(trainer.create(request)),
     getTrainingRun: async ({ name }) => runMessage(database.get(runId(name))),
@@ -46,7 +53,7 @@ export function trainerImplementation(
     },
     evaluateRelease: async ({ name, data, split, studies }, { signal }) => {
       const { tables } = await trainer.evaluate({
-        release: releaseId(name),
+        release: releaseIdIn(name),
         signal,
         ...(data !== '' && { data }),
         ...(split !== '' && { split: splitOf(split) }),
@@ -54,25 +61,11 @@ export function trainerImplementation(
       });
       return { name, tables: tableMessages(tables) };
     },
-    listReleases: async ({ pageSize, pageToken }) => {
-      if (pageToken !== '' && !isReleaseId(pageToken)) {
-        throw invalidArgument('PAGE_TOKEN_INVALID', 'page_token', 'is not one of ours');
-      }
-      const page = await store.list({
-        pageSize: pageSizeOf(pageSize),
-        ...(pageToken !== '' && { pageToken }),
-      });
-      const channels = await channelsOf(trainer);
-      return {
-        releases: page.releases.map((manifest) => releaseMessage(manifest, channels)),
-        nextPageToken: page.nextPageToken ?? '',
-      };
-    },
-    getRelease: async ({ name }) =>
-      releaseMessage(await store.manifest(releaseId(name)), await channelsOf(trainer)),
+    listReleases: (request) => releases.list(request),
+    getRelease: (request) => releases.get(request),
     promoteRelease: async ({ name, channel, weight, force, expectedGeneration }) =>
       channelMessage(
-        await promoteRelease(store, channel, releaseId(name), {
+        await promoteRelease(store, channel, releaseIdIn(name), {
           gate,
           force,
           weight,
@@ -92,23 +85,10 @@ export function trainerImplementation(
 
 const generationOf = (value: number): number | undefined => (value === 0 ? undefined : value);
 
-function pageSizeOf(pageSize: number): number {
-  if (Number.isInteger(pageSize) && pageSize >= 0 && pageSize <= 1000) return pageSize || 50;
-  const message = `got ${pageSize}, expected 1 to 1000, or 0 for 50`;
-  throw invalidArgument('PAGE_SIZE_INVALID', 'page_size', message);
-}
-
 function runId(name: string): string {
   const id = /^trainingRuns\/(run-[0-9a-z]+)$/.exec(name)?.[1];
   if (id !== undefined) return id;
   throw invalidArgument('RUN_NAME_INVALID', 'name', 'expected trainingRuns/run-...');
-}
-
-function releaseId(name: string): string {
-  const id = name.replace(/^releases\//, '');
-  if (id !== name && isReleaseId(id)) return id;
-  const message = 'expected releases/rs- and 24 hex digits';
-  throw invalidArgument('RELEASE_NAME_INVALID', 'name', message);
 }
 
 function splitOf(split: string): SplitName {
@@ -149,29 +129,18 @@ function runMessage(run: Run): Sent<TrainingRun> {
   };
 }
 
-async function channelsOf({ options: { store } }: Trainer): Promise<readonly ChannelState[]> {
-  const found = await Promise.all(
-    (await store.channels.names()).map((name) => store.channels.find(name)),
-  );
-  return found.filter((state) => state !== undefined);
+/** The channels that point to each release; which replicas serve it only the gateway knows. */
+async function useOfReleases({
+  channels,
+}: ReleaseStore): Promise<(manifest: Manifest) => ReleaseUse> {
+  const names = await channels.names();
+  const states = await Promise.all(names.map((name) => channels.find(name)));
+  return ({ id }) => ({
+    state: 'RELEASE_STATE_STORED',
+    channels: states.flatMap((state) => (state?.release === id ? [state.channel] : [])),
+    trafficShare: 0,
+  });
 }
-
-const releaseMessage = (
-  { id, variant, preset, quantisation, preprocessing, files }: Manifest,
-  channels: readonly ChannelState[],
-): Sent<Release> => ({
-  name: `releases/${id}`,
-  id,
-  variant,
-  preset: preset.name,
-  // Which replicas serve it is what the gateway knows.
-  state: 'RELEASE_STATE_STORED',
-  channels: channels.filter(({ release }) => release === id).map(({ channel }) => channel),
-  quantisation,
-  imageSize: preprocessing.width,
-  maxReportTokens: preset.maxReportTokens,
-  bytes: Object.values(files).reduce((sum, { bytes }) => sum + bytes, 0),
-});
 
 const channelMessage = (state: ChannelState): Sent<Channel> => ({
   channel: state.channel,

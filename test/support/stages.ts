@@ -10,19 +10,21 @@ import {
 } from '../../lib/rpc/services.ts';
 import { readConfig } from '../../lib/service/settings.ts';
 import { createTelemetry } from '../../lib/telemetry/telemetry.ts';
-import { observations } from '../../lib/text/labels/observations.ts';
+import { type Observation, observations } from '../../lib/text/labels/observations.ts';
 import { settings } from '../../services/gateway/config.ts';
 import { start } from '../../services/gateway/server.ts';
 
-/** What the model services of a test do, and saw. */
+/** What the model services of a test do, and the calls that they received. */
 export interface FakeStages {
   /** Releases that each service holds. */
   readonly held: Record<'vision' | 'labeler' | 'generator', Set<string>>;
   readonly calls: { readonly service: string; readonly release: string; readonly call: Call }[];
   /** Before the answer of each call. */
   before: (service: string, release: string, call: Call) => Promise<void>;
-  /** Between two words. */
-  pauseMs: number;
+  /** The label that a release finds in every image. */
+  positive: (release: string) => Observation;
+  /** Before each word of a report, by its index. */
+  beforeWord: (index: number, call: Call) => Promise<void>;
   readonly addresses: Record<'vision' | 'labeler' | 'generator', string>;
 }
 
@@ -32,13 +34,14 @@ const telemetryOf = (service: string) => createTelemetry({ service, logLevel: 's
 
 const local = { host: '127.0.0.1', port: 0 } as const;
 
-/** Model services without models: pictures are any bytes but `bad`, reports are seven words. */
+/** Model services without models: images are any bytes but `bad`, reports have seven words. */
 export async function startStages(t: ExecutionContext, releases: readonly string[]) {
   const fake: FakeStages = {
     held: { vision: new Set(releases), labeler: new Set(releases), generator: new Set(releases) },
     calls: [],
     before: () => Promise.resolve(),
-    pauseMs: 0,
+    positive: () => 'Cardiomegaly',
+    beforeWord: () => Promise.resolve(),
     addresses: { vision: '', labeler: '', generator: '' },
   };
   const enter = async (
@@ -73,9 +76,9 @@ export async function startStages(t: ExecutionContext, releases: readonly string
       classify: async ({ release }, call) => {
         await enter('labeler', release, call);
         const labels = observations.map((name) => {
-          const probability = name === 'Cardiomegaly' ? 0.9 : 0.1;
-          const state = probability > 0.5 ? 'LABEL_STATE_POSITIVE' : 'LABEL_STATE_NEGATIVE';
-          return { name, probability, threshold: 0.5, state } as const;
+          const probability = name === fake.positive(release) ? 0.9 : 0.1;
+          const state = probability > 0.37 ? 'LABEL_STATE_POSITIVE' : 'LABEL_STATE_NEGATIVE';
+          return { name, probability, threshold: 0.37, state } as const;
         });
         return { release, labels };
       },
@@ -83,11 +86,12 @@ export async function startStages(t: ExecutionContext, releases: readonly string
     generator: bind(generatorService, {
       async *generate({ release, stream, text }, call) {
         await enter('generator', release, call);
+        if (stream) yield { release, accepted: {} };
         for (const [index, word] of words.entries()) {
-          if (stream)
-            yield { release, delta: { text: `${index > 0 ? ' ' : ''}${word}`, tokens: index } };
-          if (fake.pauseMs > 0) await new Promise((resolve) => setTimeout(resolve, fake.pauseMs));
+          await fake.beforeWord(index, call);
           call.signal.throwIfAborted();
+          const text = `${index > 0 ? ' ' : ''}${word}`;
+          if (stream) yield { release, delta: { text, tokens: index + 1 } };
         }
         yield {
           release,
@@ -114,7 +118,7 @@ export async function startStages(t: ExecutionContext, releases: readonly string
   return fake;
 }
 
-/** A gateway before those services, and a client of it. `env` is without prefix. */
+/** A gateway of those services, and a client of it. The names in `env` have no prefix. */
 export async function startGateway(
   t: ExecutionContext,
   { addresses }: Pick<FakeStages, 'addresses'>,
@@ -140,13 +144,13 @@ export async function startGateway(
   });
   t.teardown(() => channel.close());
   const metric = async (line: string): Promise<string> => {
-    const text = await telemetry.metrics.registry.metrics();
-    return (
-      text
-        .split('\n')
-        .find((found) => found.startsWith(line))
-        ?.split(' ')[1] ?? ''
-    );
+    const lines = (await telemetry.metrics.registry.metrics()).split('\n');
+    return lines.find((found) => found.startsWith(line))?.split(' ')[1] ?? '';
   };
   return { gateway, client: channel.client(reportService), telemetry, metric };
+}
+
+/** Resolves once `condition` holds. */
+export async function until(condition: () => boolean | Promise<boolean>): Promise<void> {
+  while (!(await condition())) await new Promise((resolve) => setTimeout(resolve, 5));
 }

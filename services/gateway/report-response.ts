@@ -8,12 +8,14 @@ import type {
   StreamReportResponse,
 } from '../../lib/rpc/messages.ts';
 import type { LabelState } from '../../lib/text/labels/observations.ts';
-import type { ChainEvent, ChainReport, Label } from './chain.ts';
-import type { Ask } from './request.ts';
+import type { ChainReport, Label } from './chain.ts';
+import type { RoutedEvent } from './outbox.ts';
+import type { ReportRequest } from './report-request.ts';
 import type { Route } from './route.ts';
+import type { View } from './views.ts';
 
-/** A picture as the vision service describes it, with its view in our words. */
-export type Seen = Omit<ImageInfo, 'view'> & { readonly view: 'PA' | 'AP' | 'LATERAL' | undefined };
+/** An image as the vision service describes it, with the domain's name of its view. */
+export type DescribedImage = Omit<ImageInfo, 'view'> & { readonly view: View | undefined };
 
 export const finishReasons = {
   end: 'FINISH_REASON_END',
@@ -31,22 +33,22 @@ const labelMessage = ({ state, ...label }: Label): LabelMessage => ({
   state: state === null ? 'LABEL_STATE_UNSPECIFIED' : stateNames[state],
 });
 
-/** From the state that the labeler says. */
+/** The state that a message names. */
 export function stateOf(name: LabelStateName): LabelState {
   const known = Object.entries(stateNames).find(([, value]) => value === name);
   return known === undefined ? null : (known[0] as LabelState);
 }
 
-const imageMessage = ({ view, ...image }: Seen): ImageInfo => ({
+const imageMessage = ({ view, ...image }: DescribedImage): ImageInfo => ({
   ...image,
   view: view === undefined ? 'VIEW_UNSPECIFIED' : `VIEW_${view}`,
 });
 
-/** The whole answer. A picture that was not looked at is described by what the caller said of it. */
+/** The complete report. An image that was not embedded is described by what the caller states. */
 export function reportMessage(
-  { requestId, images }: Ask,
+  { requestId, images }: ReportRequest,
   { release, variant }: Pick<Route, 'release' | 'variant'>,
-  report: ChainReport<Seen>,
+  report: ChainReport<DescribedImage>,
 ): Sent<GenerateReportResponse> {
   const { findings, impression, labels, imageIndex, warnings, timings, generation } = report;
   return {
@@ -56,11 +58,11 @@ export function reportMessage(
     release,
     variant,
     imageIndex,
-    images: report.images.map((seen, index) => {
+    images: report.images.map((described, index) => {
       const { data, view } = images[index]!;
-      return seen === undefined
+      return described === undefined
         ? { encodedBytes: data.length, view: `VIEW_${view ?? 'UNSPECIFIED'}` as const }
-        : imageMessage(seen);
+        : imageMessage(described);
     }),
     warnings,
     timings,
@@ -74,16 +76,15 @@ export function reportMessage(
   };
 }
 
-/** One message of a stream. */
-export function eventMessage(
-  ask: Ask,
-  route: Pick<Route, 'release' | 'variant'>,
-  event: ChainEvent<Seen>,
-): Sent<StreamReportResponse> {
+/** One message of a stream; the last, with the report, is `reportMessage`. */
+export function eventMessage({
+  event,
+  route: { release },
+}: RoutedEvent<DescribedImage>): Sent<StreamReportResponse> {
   if (event.kind === 'image') {
-    return { imageAccepted: { index: event.index, image: imageMessage(event.image) } };
+    return { release, imageAccepted: { index: event.index, image: imageMessage(event.image) } };
   }
-  if (event.kind === 'labels') return { labels: { labels: event.labels.map(labelMessage) } };
-  if (event.kind === 'text') return { text: { text: event.text, tokens: event.tokens } };
-  return { report: reportMessage(ask, route, event.report) };
+  if (event.kind === 'labels')
+    return { release, labels: { labels: event.labels.map(labelMessage) } };
+  return { release, text: { text: event.text, tokens: event.tokens } };
 }

@@ -8,41 +8,39 @@ import type {
   View as ViewName,
 } from '../../lib/rpc/messages.ts';
 import { parseDecodingOptions } from '../../lib/releases/decoding.ts';
-import type { Hop, Study, StudyImage } from './chain.ts';
-import type { Wish } from './route.ts';
+import type { StageCall, StudyImage } from './chain.ts';
+import type { StudyRequest } from './release-plan.ts';
+import type { ReleaseSelector } from './route.ts';
 import type { View } from './views.ts';
 
-/** A request for a report that can be worked on. */
-export interface Ask extends Study<DecodingOptions | null> {
-  readonly requestId: string;
-  readonly wish: Wish;
-  readonly priority: Hop['priority'];
-}
+/** A checked request for a report. */
+export type ReportRequest = StudyRequest<DecodingOptions | null>;
 
 const limits = {
   images: 8,
-  /** Of one picture, in bytes. */
+  /** Of one image, in bytes. */
   imageBytes: 64 * 1024 * 1024,
   /** Characters. */
   indication: 2000,
   name: 128,
 } as const;
 
-/** Letters, digits and what separates them: such a name may stand in a log and a header. */
+/** Letters, digits and separators: such a name is safe in a log line and in a header. */
 const safeName = /^[\w.:@/+=-]*$/;
 const releaseId = /^rs-[0-9a-f]{24}$/;
 
 /**
- * Checks a request, all but its pictures' content and what only the release can tell.
+ * Checks a request, except for the content of its images and the limits of the release.
+ * `standardPriority` is for requests that state none.
  *
- * @throws {DomainError} INVALID_ARGUMENT naming the field.
+ * @throws {DomainError} INVALID_ARGUMENT naming the field by its proto path.
  */
 export function readRequest(
   request: GenerateReportRequest,
-  unstated: Hop['priority'] = 'interactive',
-): Ask {
+  standardPriority: StageCall['priority'] = 'interactive',
+): ReportRequest {
   const { requestId, images, indication, decoding, includeLabels } = request;
-  checkName('requestId', requestId);
+  checkName('request_id', requestId);
   if (images.length === 0 || images.length > limits.images) {
     const message = `got ${images.length} images, expected 1 to ${limits.images}`;
     throw invalidArgument('IMAGES_COUNT', 'images', message);
@@ -50,16 +48,16 @@ export function readRequest(
   checkLength('indication', indication, limits.indication);
   return {
     requestId: requestId === '' ? randomUUID() : requestId,
-    wish: readWish(request),
+    selector: readSelector(request),
     images: images.map(readImage),
     indication: indication.trim(),
     decoding: checkDecoding(decoding),
-    priority: readPriority(request.priority, unstated),
+    priority: readPriority(request.priority, standardPriority),
     includeLabels,
   };
 }
 
-/** Throws INVALID_ARGUMENT for a name over 128 characters, or with others than it may have. */
+/** Throws INVALID_ARGUMENT for a name of more than 128 characters, or with a character that is not safe. */
 export function checkName(field: string, name: string): void {
   checkLength(field, name, limits.name);
   if (safeName.test(name)) return;
@@ -69,17 +67,17 @@ export function checkName(field: string, name: string): void {
 
 function checkLength(field: string, text: string, most: number): void {
   if (text.length <= most) return;
-  const message = `got ${text.length} characters, at most ${most} are taken`;
+  const message = `got ${text.length} characters, expected at most ${most}`;
   throw invalidArgument('TEXT_TOO_LONG', field, message);
 }
 
 function readImage({ data, view }: Image, index: number): StudyImage {
   const field = `images[${index}]`;
   if (data.length === 0) {
-    throw invalidArgument('IMAGE_EMPTY', `${field}.data`, 'got 0 bytes, expected a picture');
+    throw invalidArgument('IMAGE_EMPTY', `${field}.data`, 'got 0 bytes, expected an image');
   }
   if (data.length > limits.imageBytes) {
-    const message = `${data.length} bytes came; at most ${limits.imageBytes} are accepted`;
+    const message = `got ${data.length} bytes, expected at most ${limits.imageBytes}`;
     throw invalidArgument('IMAGE_TOO_LARGE', `${field}.data`, message);
   }
   return { data, view: lookUp(views, view, `${field}.view`) };
@@ -92,22 +90,22 @@ const views: Readonly<Record<ViewName, View | undefined>> = {
   VIEW_LATERAL: 'LATERAL',
 };
 
-/** From the view that a service states. */
+/** The view that a message names. */
 export const viewOf = (name: ViewName): View | undefined => views[name];
 
 function readPriority(
   priority: GenerateReportRequest['priority'],
-  unstated: Hop['priority'],
-): Hop['priority'] {
+  standard: StageCall['priority'],
+): StageCall['priority'] {
   const meanings = {
-    PRIORITY_UNSPECIFIED: unstated,
+    PRIORITY_UNSPECIFIED: standard,
     PRIORITY_INTERACTIVE: 'interactive',
     PRIORITY_BATCH: 'batch',
   } as const;
   return lookUp(meanings, priority, 'priority');
 }
 
-/** A number that the schema does not know comes as itself. */
+/** An enum value that the schema does not know arrives as a number. */
 function lookUp<Name extends string, T>(
   meanings: Readonly<Record<Name, T>>,
   name: Name,
@@ -118,7 +116,12 @@ function lookUp<Name extends string, T>(
   throw invalidArgument('ENUM_UNKNOWN', field, message);
 }
 
-function readWish({ target, release, channel, variant }: GenerateReportRequest): Wish {
+function readSelector({
+  target,
+  release,
+  channel,
+  variant,
+}: GenerateReportRequest): ReleaseSelector {
   if (target === 'release' && !releaseId.test(release ?? '')) {
     throw invalidArgument('RELEASE_UNKNOWN', 'release', 'expected rs- and 24 hex digits');
   }
@@ -128,8 +131,8 @@ function readWish({ target, release, channel, variant }: GenerateReportRequest):
 }
 
 /**
- * Here, so that nobody waits for a vision run to learn of a typing error. The generator checks again,
- * by the limits and defaults of its release.
+ * Checked here so that a typing error is reported before any model runs. The generator checks again, by
+ * the limits and defaults of the release.
  */
 function checkDecoding(decoding: DecodingOptions | null): DecodingOptions | null {
   if (decoding !== null) {
