@@ -23,7 +23,7 @@ const memoryTokens = 300;
 const batch = 8;
 /** Steps before those that are timed, so that there is a cache to read. */
 const firstTokens = 48;
-const aims = { float32: 1.5, int8: 1.9, throughput: 3 } as const;
+const targets = { float32: 1.5, int8: 1.9, throughput: 3 } as const;
 type Kind = 'float32' | 'int8';
 
 /** Values that cost nothing to make, and nothing in which one would be faster than in any other. */
@@ -91,7 +91,7 @@ async function loadDecoder(
   return { running: await loadBatch(backend, path, false), bytes };
 }
 
-/** Stands for an encoder run: cross-attention of one request, made inside the backend. */
+/** Replaces an encoder run: cross-attention of one request, made inside the backend. */
 async function memoryMaker(
   backend: Backend,
   names: readonly string[],
@@ -174,7 +174,7 @@ export async function run([given = '24']: string[]): Promise<void> {
     );
     print('');
     print(
-      'weights   rows  ms a step     least   MB read  GB/s of ceiling   of the limit   least  aim',
+      'weights   rows  ms a step     least   MB read  GB/s of ceiling   of the limit   least  target',
     );
     const perStep: Record<string, readonly number[]> = {};
     for (const rows of [1, batch]) {
@@ -192,14 +192,15 @@ export async function run([given = '24']: string[]): Promise<void> {
         const limits = times.ceiling.map((time) => (time * bytes) / ceiling.bytes);
         const ratio = ratioOf(times[kind], limits);
         const read = ceiling.bytes / 1e6 / median(times.ceiling);
-        // On a machine with other work the least times are those that it disturbed least.
+        // On a machine with other work the least times are those that were disturbed least.
         const leastRatio = least(times[kind]) / least(limits);
         perStep[`${kind}${rows}`] = times[kind];
-        const aim = rows === 1 ? `<= ${aims[kind]} ${ratio <= aims[kind] ? 'ok' : 'missed'}` : '';
+        const target =
+          rows === 1 ? `<= ${targets[kind]} ${ratio <= targets[kind] ? 'met' : 'missed'}` : '';
         print(
           `${kind.padEnd(9)}${String(rows).padStart(5)} ${ms(median(times[kind]))}  ${ms(least(times[kind]))}` +
             `${(bytes / 1e6).toFixed(0).padStart(10)} ${read.toFixed(1).padStart(12)}     ` +
-            `${ratio.toFixed(2).padStart(12)}x ${leastRatio.toFixed(2).padStart(6)}x  ${aim}`,
+            `${ratio.toFixed(2).padStart(12)}x ${leastRatio.toFixed(2).padStart(6)}x  ${target}`,
         );
       }
     }
@@ -207,10 +208,10 @@ export async function run([given = '24']: string[]): Promise<void> {
       const [one, many] = [perStep[`${kind}1`] ?? [], perStep[`${kind}${batch}`] ?? []];
       const gain = (batch * median(one)) / median(many);
       const leastGain = (batch * least(one)) / least(many);
-      const verdict = gain >= aims.throughput ? 'ok' : 'missed';
+      const verdict = gain >= targets.throughput ? 'met' : 'missed';
       print(
         `${kind}: ${batch} rows give ${gain.toFixed(2)}x the tokens a second of one ` +
-          `(by least times ${leastGain.toFixed(2)}x), aim >= ${aims.throughput} ${verdict}`,
+          `(by least times ${leastGain.toFixed(2)}x), target >= ${targets.throughput} ${verdict}`,
       );
     }
   } finally {

@@ -178,6 +178,11 @@ test('a repetition penalty multiplies log-probabilities, and is not in what is r
   const { ids, logProbs } = beams(table, { beams: 1, repetitionPenalty: 2, maxTokens: 5 });
   t.deepEqual(ids, [a, b]);
   for (const [index, expected] of [-0.4, -0.5].entries()) close(t, logProbs[index]!, expected);
+  // As a logit, 2.7 halved would be below 2.2; as a log-probability -0.3 doubled is above -0.8.
+  const again: Table = { '': { a: -0.4 }, a: { a: -0.3, b: -0.8 }, aa: { end: -0.1 } };
+  const repeated = beams(again, { beams: 1, repetitionPenalty: 2, maxTokens: 5 });
+  t.deepEqual(repeated.ids, [a, a]);
+  close(t, repeated.logProbs[1]!, -0.3);
 });
 
 test('where every token is forbidden a report ends as it is', (t) => {

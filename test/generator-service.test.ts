@@ -4,6 +4,7 @@ import { DomainError } from '../lib/errors.ts';
 import type { GenerateRequest, Sent } from '../lib/rpc/messages.ts';
 import { generatorService } from '../lib/rpc/services.ts';
 import { tensorMessage } from '../lib/rpc/tensors.ts';
+import type { Telemetry } from '../lib/telemetry/telemetry.ts';
 import { settings } from '../services/generator/config.ts';
 import { start } from '../services/generator/server.ts';
 import { connect, metricOf, openTestStore, startService, until } from './support/services.ts';
@@ -31,7 +32,7 @@ const tokens = tensorMessage(
   [16, 96],
   Float32Array.from({ length: 16 * 96 }, (_, i) => Math.sin(i * 1.7)),
 );
-/** Long, and of many words: what random weights find likeliest is often one word without an end. */
+/** Long and varied: greedy decoding with random weights often repeats one word. */
 const long = {
   strategy: 'DECODING_STRATEGY_SAMPLE' as const,
   temperature: 2,
@@ -39,15 +40,9 @@ const long = {
   maxTokens: 190,
 };
 
-/** The count once it stands still; a step may be under way when its last request leaves. */
-async function atRest(count: () => Promise<number>): Promise<number> {
-  for (let before = await count(); ;) {
-    await sleep(400);
-    const now = await count();
-    if (now === before) return now;
-    before = now;
-  }
-}
+/** Waits until no request is left: from then on nothing takes a step. */
+const idle = ({ telemetry }: { readonly telemetry: Telemetry }): Promise<void> =>
+  until(async () => (await metricOf(telemetry, 'radscribe_in_flight')) === 0);
 
 test('a report is streamed, and the deltas together are its text', async (t) => {
   const { service, generate, steps } = await serve(t);
@@ -81,17 +76,17 @@ test('a report is streamed, and the deltas together are its text', async (t) => 
   );
 });
 
-test('the same request gives the same text, streamed or not, alone or in company', async (t) => {
+test('the same request gives the same text, streamed or not, alone or in a batch', async (t) => {
   const { generate } = await serve(t);
   const { result: alone, deltas } = await generate();
   t.deepEqual(deltas, []);
-  const company = await Promise.all([
+  const together = await Promise.all([
     generate({ stream: true }),
     generate({ text: 'edema' }),
     generate(),
   ]);
-  t.is(company[0].result.text, alone.text);
-  t.is(company[2].result.text, alone.text);
+  t.is(together[0].result.text, alone.text);
+  t.is(together[2].result.text, alone.text);
 });
 
 test('beams and sampling with a seed are taken from the request', async (t) => {
@@ -117,8 +112,8 @@ test('a cancelled stream takes no further step', async (t) => {
     }
   });
   t.like(error, { code: 'CANCELLED' });
-  await until(async () => (await metricOf(service.telemetry, 'radscribe_in_flight')) === 0);
-  const after = await atRest(steps);
+  await idle(service);
+  const after = await steps();
   t.true(after < 180, `${after} steps`);
 });
 
@@ -132,8 +127,8 @@ test('a reader who leaves a stream ends its decoding', async (t) => {
   })) {
     if (delta) break;
   }
-  await until(async () => (await metricOf(service.telemetry, 'radscribe_in_flight')) === 0);
-  const after = await atRest(steps);
+  await idle(service);
+  const after = await steps();
   t.true(after < 180, `${after} steps`);
 });
 
@@ -145,12 +140,42 @@ test('a deadline that passes ends the decoding', async (t) => {
     for await (const answer of client.generate(request, { deadline })) t.falsy(answer.delta);
   });
   t.like(error, { code: 'DEADLINE_EXCEEDED' });
-  await until(async () => (await metricOf(service.telemetry, 'radscribe_in_flight')) === 0);
-  const after = await atRest(steps);
+  await idle(service);
+  const after = await steps();
   t.true(after < 190, `${after} steps`);
 });
 
-test('a slow reader holds nobody up, and gets the whole text', async (t) => {
+test('an interactive request overtakes the bulk ones that wait, beam searches too', async (t) => {
+  const { service, generate } = await serve(t, { RADSCRIBE_MAX_BATCH: '4' });
+  const decoding = {
+    strategy: 'DECODING_STRATEGY_BEAM' as const,
+    beams: 4,
+    minTokens: 60,
+    maxTokens: 60,
+  };
+  let unfinished = 20;
+  const bulk = Array.from({ length: unfinished }, async () => {
+    await generate({ decoding, priority: 'PRIORITY_BATCH' });
+    unfinished -= 1;
+  });
+  await until(async () => (await metricOf(service.telemetry, 'radscribe_queue_depth')) >= 15);
+  t.is(await metricOf(service.telemetry, 'radscribe_in_flight'), 1, 'four beams are all rows');
+  await generate({ decoding });
+  t.true(unfinished >= 8, `${unfinished} of 20 bulk requests were still to be answered`);
+  await Promise.all(bulk);
+});
+
+test('a bulk request finds a queue full that takes an interactive one', async (t) => {
+  const { service, generate } = await serve(t, { RADSCRIBE_QUEUE_LIMIT: '2' });
+  const running = generate({ decoding: long, priority: 'PRIORITY_BATCH' });
+  await until(async () => (await metricOf(service.telemetry, 'radscribe_in_flight')) === 1);
+  const refused = await t.throwsAsync(() => generate({ priority: 'PRIORITY_BATCH' }));
+  t.like(refused, { code: 'RESOURCE_EXHAUSTED', reason: 'QUEUE_FULL' });
+  await t.notThrowsAsync(() => generate({ decoding: { maxTokens: 1 } }));
+  await running;
+});
+
+test('a slow reader delays no other request, and gets the whole text', async (t) => {
   const { client, release, generate } = await serve(t);
   let text = '';
   let whole = '';
@@ -171,7 +196,7 @@ test('a slow reader holds nobody up, and gets the whole text', async (t) => {
   t.is(text, whole);
 });
 
-test('what is out of its range is refused by field', async (t) => {
+test('a value out of range is refused by field', async (t) => {
   const { generate } = await serve(t, { RADSCRIBE_MAX_BATCH: '4' });
   const wide = tensorMessage([15, 96], new Float32Array(15 * 96));
   const bad: Readonly<Record<string, Sent<GenerateRequest>>> = {
@@ -195,7 +220,7 @@ test('a text that is longer than the release reads is cut, not refused', async (
   t.is(result.textTokens, 48);
 });
 
-test('a full queue refuses at once, and the others end well', async (t) => {
+test('a full queue refuses at once, and the admitted requests succeed', async (t) => {
   const env = { RADSCRIBE_QUEUE_LIMIT: '3', RADSCRIBE_MAX_BATCH: '2' };
   const { service, generate } = await serve(t, env);
   const decoding = { minTokens: 40, maxTokens: 40 };

@@ -3,9 +3,20 @@ import { DomainError } from '../lib/errors.ts';
 import { labelerService } from '../lib/rpc/services.ts';
 import { tensorMessage } from '../lib/rpc/tensors.ts';
 import { observations } from '../lib/text/labels/observations.ts';
+import { readConfig } from '../lib/service/settings.ts';
+import { StageTimer } from '../lib/telemetry/stage-timer.ts';
+import { Classifier } from '../services/labeler/classifier.ts';
 import { settings } from '../services/labeler/config.ts';
+import type { LabelerModel } from '../services/labeler/model.ts';
 import { start } from '../services/labeler/server.ts';
-import { connect, metricOf, openTestStore, startService } from './support/services.ts';
+import {
+  connect,
+  metricOf,
+  openTestStore,
+  startService,
+  testTelemetry,
+  until,
+} from './support/services.ts';
 
 async function serve(t: Parameters<typeof openTestStore>[0]) {
   const { store, folder, publish } = await openTestStore(t);
@@ -76,4 +87,52 @@ test('a tensor that is none of the release is refused by what is wrong with it',
     t.true(error.message.includes(what), error.message);
   }
   await t.notThrowsAsync(() => client.classify({ release, pooled: good }));
+});
+
+test('requests of one release share a run, interactive ones first', async (t) => {
+  const { telemetry } = testTelemetry('labeler');
+  const env = {
+    RADSCRIBE_MAX_BATCH: '2',
+    RADSCRIBE_QUEUE_LIMIT: '8',
+    RADSCRIBE_BATCH_DELAY_MS: '0',
+  };
+  const classifier = new Classifier(readConfig(settings, env), telemetry);
+  const runs: string[] = [];
+  const gates: (() => void)[] = [];
+  const modelOf = (id: string) =>
+    ({
+      manifest: { id },
+      classify: async (embeddings: readonly Float32Array[]) => {
+        runs.push(`${id}:${embeddings.map(([value]) => value).join()}`);
+        await new Promise<void>((resolve) => gates.push(resolve));
+        return embeddings.map(() => []);
+      },
+    }) as unknown as LabelerModel;
+  const [one, two] = [modelOf('one'), modelOf('two')];
+  const classify = (model: LabelerModel, value: number, priority: 'interactive' | 'bulk') => {
+    const pooled = Float32Array.of(value);
+    const timer = new StageTimer(telemetry, 'vit');
+    const { signal } = new AbortController();
+    return classifier.classify({ model, pooled, timer }, { priority, signal, deadline: undefined });
+  };
+  const running = [
+    classify(one, 1, 'bulk'),
+    classify(one, 2, 'bulk'),
+    classify(two, 3, 'bulk'),
+    classify(one, 4, 'bulk'),
+    classify(two, 5, 'interactive'),
+  ];
+  t.is(await metricOf(telemetry, 'radscribe_queue_depth'), 4);
+  t.is(await metricOf(telemetry, 'radscribe_in_flight'), 1);
+  t.is(await metricOf(telemetry, 'radscribe_queue_bytes'), 20);
+  await t.throwsAsync(classify(one, 6, 'bulk'), { message: /queue is full/ });
+  for (let run = 1; run <= 3; run++) {
+    await until(() => gates.length === 1);
+    gates.shift()?.();
+  }
+  await Promise.all(running);
+  t.deepEqual(runs, ['one:1', 'two:5,3', 'one:2,4']);
+  t.is(await metricOf(telemetry, 'radscribe_batch_size_count'), 3);
+  await classifier.close();
+  await t.throwsAsync(classify(one, 7, 'interactive'), { message: /shutting down/ });
 });

@@ -43,7 +43,7 @@ export async function goldenModel(): Promise<SmallModel> {
   };
 }
 
-/** An encoder that hands its tokens on, and masks as many of them as the text is shorter than they. */
+/** An encoder that passes its tokens on, and masks those beyond the length of the text. */
 function passingEncoder({ config }: SmallModel): Graph {
   const tokens = input('tokens', 'float32', ['batch', 'memory', config.dModel]);
   const textIds = input('textIds', 'int64', ['batch', 'memory']);
@@ -82,7 +82,7 @@ export async function openGenerator(
   return { generator, close };
 }
 
-/** A generator over a small decoder; text of n tokens leaves n + 1 memory tokens in sight. */
+/** A generator over a small decoder; with text of n tokens, n + 1 memory tokens are not masked. */
 export function openSmallGenerator(model: SmallModel, settings: Settings = {}): Promise<Running> {
   const decoder = optimize(decoderStepGraph(new ParameterSet(), model.config));
   const preset = {
@@ -121,7 +121,7 @@ export const variantGenerator = (
   );
 };
 
-/** The decoder without a cache: log-probabilities of the token after `ids`, computed anew. */
+/** The decoder without a cache: log-probabilities of the token after each of `ids`, recomputed. */
 export async function fullDecoder(
   t: ExecutionContext,
   { config, weights, memoryTokens }: SmallModel,

@@ -1,21 +1,21 @@
 import type { DecodingOptions } from '../../releases/decoding.ts';
 import type { GenerateRequest, Generator } from './generator.ts';
 
-/** How far one generator, say with 8-bit weights, writes what another one writes. */
+/** How closely one generator, for instance with 8-bit weights, reproduces the reports of another. */
 export interface Agreement {
   readonly reports: number;
-  /** Reports that are the same token by token. */
+  /** Reports that are equal token by token. */
   readonly identicalReports: number;
-  /** Tokens of the reference's reports, their end tokens too. */
+  /** Tokens of the reference's reports, end tokens included. */
   readonly tokens: number;
-  /** Of these, how many the candidate would have chosen too, after the same tokens before. */
+  /** Of these, how many the candidate would have chosen as well, after the same tokens before. */
   readonly agreeingTokens: number;
   /** Mean absolute difference of the log-probabilities of the reference's tokens. */
   readonly logProbDifference: number;
 }
 
 /**
- * Lets the reference write each request's report and the candidate both write its own and read the
+ * The reference generates each request's report; the candidate generates its own, and both score the
  * reference's. `options` should be greedy: choices are compared with the likeliest token.
  */
 export async function measureAgreement(

@@ -12,7 +12,7 @@ import {
 import type { CacheShape } from './graphs.ts';
 import type { RowScores, Search } from './search.ts';
 
-/** A row that waits for its next token. */
+/** A row of the next step, and the token that the step reads. */
 interface Row extends RowSource {
   readonly token: number;
 }
@@ -26,8 +26,8 @@ export interface Member {
 }
 
 /**
- * The running batch: members join and leave between steps, never during one, and a step takes every row
- * of every member one token further. Knows nothing of requests and queues.
+ * The running batch of continuous batching: members join and leave between steps, never during one, and
+ * a step takes every row of every member one token further. Knows nothing of requests and queues.
  */
 export class RunningBatch {
   readonly #decoder: Session;
@@ -43,7 +43,7 @@ export class RunningBatch {
     return this.#members;
   }
 
-  /** Names of what an encoder run must keep for `join`. */
+  /** Names of the outputs that an encoder run must keep for `join`. */
   get crossNames(): readonly string[] {
     return this.#caches.crossNames;
   }
@@ -61,7 +61,7 @@ export class RunningBatch {
     this.#caches.cross.leave(member.group);
   }
 
-  /** One token for every row; a member whose rows are empty afterwards is complete. */
+  /** Takes every row one token further; a member without rows afterwards is complete. */
   async step(): Promise<void> {
     const members = this.#members;
     const rows = members.flatMap((member) => member.rows);
@@ -96,7 +96,7 @@ export class RunningBatch {
     }
   }
 
-  /** Forgets all members, for instance because the worker that held their caches died. */
+  /** Drops all members, for instance because the worker that held their caches died. */
   clear(): void {
     this.#members = [];
     this.#caches.self.clear();
@@ -109,7 +109,7 @@ export class RunningBatch {
     await this.#decoder.dispose();
   }
 
-  /** Which rows query the memory of each place together, and where each row is among them. */
+  /** Which rows attend to the memory of each place, and where each row is among them. */
   #layout(members: readonly Member[]): Record<string, Tensor> {
     const width = Math.max(...members.map((member) => member.rows.length));
     const { places } = this.#caches.cross;
@@ -132,7 +132,7 @@ function scoresOf(fetched: Readonly<Record<string, Tensor>>): RowScores[] {
   const size = logits.shape[1] ?? 0;
   return Array.from(normalizers.data, (normalizer, row) => {
     if (!Number.isFinite(normalizer)) {
-      const message = 'the decoder gave scores that are not finite: its weights are damaged';
+      const message = 'the decoder gives NaN or infinite scores: its weights are damaged';
       throw new DomainError('INTERNAL', 'SCORES_NOT_FINITE', message);
     }
     return { logits: logits.data.subarray(row * size, (row + 1) * size), normalizer };
@@ -150,7 +150,7 @@ function shapeOf(decoder: Session): CacheShape {
   return { layers: keys.length, heads, dKv };
 }
 
-/** Loads a decoder graph (lib/models/t5-step.ts) and what moves its caches. */
+/** Loads a decoder graph (lib/models/t5-step.ts) and the graphs that move its caches. */
 export async function loadBatch(
   backend: Backend,
   model: string | Uint8Array,

@@ -8,7 +8,7 @@ import { type CacheShape, cacheNames, joinGraph, pickGraph, settleGraph } from '
 type Caches = Readonly<Record<string, Kept>>;
 type Feeds = Record<string, Tensor | Kept>;
 
-/** Recent tokens before they are settled: copying few every step against copying all now and then. */
+/** Recent tokens before they are settled: copying a few at every step against copying all at times. */
 const recentLimit = 16;
 
 export const int64 = (shape: readonly number[], values: readonly number[]): Tensor<'int64'> => ({
@@ -24,7 +24,7 @@ function float32(shape: readonly number[], data?: Float32Array): Tensor<'float32
 
 const counting = (length: number, from = 0): number[] => Array.from({ length }, (_, i) => from + i);
 
-/** The graphs that move rows, loaded: nothing of a cache leaves the backend. */
+/** The loaded graphs that move rows: caches never leave the backend. */
 interface Movers {
   readonly pickSettled: Session;
   readonly settle: Session;
@@ -39,7 +39,7 @@ interface Emitted {
   readonly keep: readonly string[];
 }
 
-/** By the shape of the caches: releases mostly share it, and making the graphs holds requests up. */
+/** By the shape of the caches: releases mostly share it, and making the graphs blocks requests. */
 const emitted = new Map<string, Record<keyof Movers, Emitted>>();
 
 function emitMovers(shape: CacheShape): Record<keyof Movers, Emitted> {
@@ -76,7 +76,7 @@ async function loadMovers(backend: Backend, shape: CacheShape): Promise<Movers> 
 const prefixed = <T>(prefix: string, caches: Readonly<Record<string, T>>): Record<string, T> =>
   Object.fromEntries(Object.entries(caches).map(([name, value]) => [`${prefix}.${name}`, value]));
 
-/** Kept values that are no longer read. A worker that died has dropped them already. */
+/** Releases kept values that are no longer read. A worker that died has dropped them already. */
 function drop(values: readonly (Kept | undefined)[]): void {
   void releaseAll(values.filter((value) => value !== undefined)).catch(() => {});
 }
@@ -95,7 +95,7 @@ export interface RowSource {
 class SelfCache {
   readonly #shape: CacheShape;
   readonly #movers: Movers;
-  /** None until tokens are settled for the first time: one empty slot stands for it. */
+  /** Undefined until tokens are settled for the first time; one empty slot takes its place. */
   #settled: Caches | undefined;
   #settledSize = 1;
   #recent: Kept | undefined;
@@ -108,7 +108,7 @@ class SelfCache {
     this.#movers = movers;
   }
 
-  /** Brings the cache to these rows; gives the feeds of a step. */
+  /** Rearranges the cache to these rows and returns the feeds of a step. */
   async arrange(sources: readonly RowSource[]): Promise<Feeds> {
     const count = sources.length;
     if (sources.every(({ from }) => from < 0)) this.clear();
@@ -127,7 +127,7 @@ class SelfCache {
     return { ...settled, recent: this.#recent, rows };
   }
 
-  /** Takes over what a step kept. */
+  /** Replaces the recent part by the one that a step kept. */
   advance(recent: Kept, rows: number): void {
     drop([this.#recent]);
     this.#recent = recent;
@@ -158,7 +158,7 @@ class SelfCache {
   async #settle(sources: readonly RowSource[], index: Tensor, moved: boolean): Promise<void> {
     const recent = this.#recent as Kept;
     const size = this.#settledSize + this.#recentSize - 1;
-    // The last token of each row stays recent; what no row is long enough for is let go.
+    // The last token of each row stays recent; slots beyond the longest row are dropped.
     const longest = Math.max(...sources.map(({ length }) => length)) - 1;
     const left = Math.min(Math.max(longest, 1), size);
     const settled: Feeds = this.#settled ?? this.#empty(this.#rows);
@@ -185,10 +185,10 @@ class SelfCache {
   }
 }
 
-/** Keys and values of cross-attention as an encoder run leaves them, of one request. */
+/** Keys and values of cross-attention of one request, as its encoder run left them. */
 export interface Memory {
   readonly caches: Caches;
-  /** What cross-attention adds for padding, one number a slot. */
+  /** The mask that cross-attention adds for padding, one number per slot. */
   readonly bias: Float32Array;
 }
 
@@ -199,8 +199,8 @@ export interface Group {
 }
 
 /**
- * Keys and values of cross-attention, once per request however many rows it has. Who leaves keeps the
- * place until someone joins or more places are empty than taken: moving costs as much as a step.
+ * Keys and values of cross-attention, once per request however many rows it has. The place of a request
+ * that left stays until another joins or fewer than half are taken: moving costs as much as a step.
  */
 class CrossCache {
   readonly #movers: Movers;
@@ -212,7 +212,7 @@ class CrossCache {
     this.#movers = movers;
   }
 
-  /** Places, taken or not: what a step has to be fed for. */
+  /** Places, taken or not: the first dimension of a step's feeds. */
   get places(): number {
     return this.#places.length;
   }

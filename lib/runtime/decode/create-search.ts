@@ -6,12 +6,12 @@ import type { FinishReason, Search, SearchContext } from './search.ts';
 export const createSearch = (context: SearchContext): Search =>
   context.options.strategy === 'beam' ? beamSearch(context) : singleSearch(context);
 
-/** Greedy decoding and sampling: one row. */
+/** Greedy decoding and sampling, which need one row. */
 function singleSearch({ options, start, eos, onToken }: SearchContext): Search {
   const ids = [start];
   const logProbs: number[] = [];
   let finishReason: FinishReason = 'length';
-  // The end token is no part of the report, but part of its score.
+  // The end token is not part of the report, but of its score.
   let score = 0;
 
   const choose = (logits: Float32Array): number => {
@@ -41,13 +41,13 @@ function singleSearch({ options, start, eos, onToken }: SearchContext): Search {
 }
 
 export interface Followed {
-  /** What the model would have chosen in each place, likeliest first as greedy decoding does. */
+  /** The token that greedy decoding would have chosen at each position. */
   readonly choices: readonly number[];
-  /** The model's log-probability of what stands there. */
+  /** The model's log-probability of the given token. */
   readonly logProbs: readonly number[];
 }
 
-/** Follows a report instead of choosing one: `ids` and the end token after them. */
+/** Scores a given report instead of choosing one: `ids` and the end token after them. */
 export function followSearch(
   ids: readonly number[],
   eos: number,

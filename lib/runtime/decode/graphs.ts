@@ -2,21 +2,21 @@ import { o } from '../../graph/build.ts';
 import { addDims } from '../../graph/dim.ts';
 import { type Graph, type Value, constantOf, input, scalar } from '../../graph/value.ts';
 
-/** The sizes that the caches of a decoder have in common. */
+/** The sizes that the caches of a decoder share. */
 export interface CacheShape {
   readonly layers: number;
   readonly heads: number;
   readonly dKv: number;
 }
 
-/** `{part}.{layer}.key|value`, by turns. */
+/** `{part}.{layer}.key` and `{part}.{layer}.value` of each layer. */
 export const cacheNames = (part: string, layers: number): readonly string[] =>
   Array.from({ length: layers }, (_, i) => [`${part}.${i}.key`, `${part}.${i}.value`]).flat();
 
 const outputsOf = (names: readonly string[], values: readonly Value[]): Graph['outputs'] =>
   names.map((name, i) => ({ name, value: values[i] as Value }));
 
-/** Keys of cross-attention lie transposed, ready to be multiplied; those of self-attention grow by slots. */
+/** Keys of cross-attention are stored transposed, ready for MatMul; those of self-attention grow by slots. */
 const slotAxis = (name: string): 2 | 3 => (/^cross\..*\.key$/.test(name) ? 3 : 2);
 
 const leavesOf = (
@@ -42,7 +42,7 @@ export function pickGraph(part: string, shape: CacheShape, along: 'rows' | 'slot
   return { inputs: [index, ...old], outputs: outputsOf(names, picked) };
 }
 
-/** Groups that join: rows `index` of `old.{name}` followed by `new.{name}`. */
+/** For groups that join: rows `index` of `old.{name}` followed by `new.{name}`. */
 export function joinGraph(part: string, shape: CacheShape): Graph {
   const names = cacheNames(part, shape.layers);
   const old = leavesOf('old', names, shape, 'rows', 'slots');

@@ -20,7 +20,7 @@ export function processScores(
   if (ids.length - 1 < minTokens) scores[eos] = -Infinity;
 }
 
-/** What would complete an n-gram that `ids` already holds. */
+/** Tokens that would complete an n-gram which `ids` already holds. */
 function repeatingIds(ids: readonly number[], size: number): number[] {
   const prefix = ids.length - size + 1;
   if (prefix < 0) return [];
@@ -33,7 +33,7 @@ function repeatingIds(ids: readonly number[], size: number): number[] {
   return found;
 }
 
-/** Whether `processScores` would change anything: if not, scores need not be copied. */
+/** Whether `processScores` can change scores: if not, they need not be copied. */
 export const processes = ({
   repetitionPenalty,
   noRepeatNgram,
@@ -53,7 +53,7 @@ export function argMax(scores: Float32Array): number {
   return best;
 }
 
-/** Above it, sorting everything is faster than inserting one by one. */
+/** Above it, sorting all scores is faster than inserting them one by one. */
 const insertionLimit = 128;
 
 /** Indices of the `count` highest scores, highest first; of equal ones the first. */

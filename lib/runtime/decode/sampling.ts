@@ -3,8 +3,8 @@ import { mix32 } from '../../models/init.ts';
 import type { DecodingOptions } from '../../releases/decoding.ts';
 
 /**
- * Uniform in [0, 1) for a seed and a position (murmur3's finaliser over a counter): a request draws the
- * same numbers whatever runs beside it.
+ * Uniform in [0, 1) for a seed and a position (murmur3's finalizer over a counter): a request draws the
+ * same numbers in any batch.
  */
 export function uniformAt(seed: number, position: number): number {
   let high = mix32((seed + Math.imul(position + 1, 0x9e3779b9)) >>> 0);
@@ -53,9 +53,9 @@ function totalWeight(scores: Float32Array, highest: number, temperature: number)
 }
 
 /**
- * Every token that can be among those that reach p, likeliest first. All tokens below a probability of
- * (1 - p) / vocabulary together hold less than 1 - p, so that p is reached without them: they need not
- * be sorted.
+ * Every token that can be among the fewest that reach p, likeliest first. All tokens below a probability
+ * of (1 - p) / vocabulary together hold less than 1 - p, so p is reached without them: they need not be
+ * sorted.
  */
 function possible(scores: Float32Array, topP: number, temperature: number): number[] {
   let highest = -Infinity;

@@ -1,6 +1,6 @@
 import type { DecodingOptions } from '../../releases/decoding.ts';
 
-/** What the decoder says of a row's next token. */
+/** The decoder's scores of a row's next token. */
 export interface RowScores {
   readonly logits: Float32Array;
   /** log(sum(exp(logits))) */
@@ -13,7 +13,7 @@ export interface Continuation {
   readonly token: number;
 }
 
-/** `eos`: the report ended by itself. `length`: it was cut at its maximum length. */
+/** `eos`: the report ended with its end token. `length`: it was cut at its maximum length. */
 export type FinishReason = 'eos' | 'length';
 
 export interface Found {
@@ -22,7 +22,7 @@ export interface Found {
   /** The model's log-probability of each, before penalties and temperature. */
   readonly logProbs: readonly number[];
   readonly finishReason: FinishReason;
-  /** What the search maximised: for beams log-probability / length ** lengthPenalty, else the sum. */
+  /** What the search maximized: for beams log-probability / length ** lengthPenalty, else the sum. */
   readonly score: number;
 }
 
@@ -41,8 +41,8 @@ export interface SearchContext {
 }
 
 /**
- * Chooses the tokens of one request. It starts with one row that holds the start token; `advance` gets
- * the scores of its rows and answers the rows of the next step, none when `found` is complete.
+ * Chooses the tokens of one request. It starts with one row that holds the start token; `advance` takes
+ * the scores of its rows and returns the rows of the next step, none once `found` is complete.
  */
 export interface Search {
   advance(rows: readonly RowScores[]): readonly Continuation[];
