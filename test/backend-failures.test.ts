@@ -1,5 +1,4 @@
 import { setImmediate as turn } from 'node:timers/promises';
-import type { Worker } from 'node:worker_threads';
 import test from 'ava';
 import { DomainError } from '../lib/errors.ts';
 import { abortError } from '../lib/runtime/abort.ts';
@@ -61,7 +60,7 @@ test('only a time-out is an expired request', (t) => {
 /** Counts the worker threads that are started from now on. */
 function countWorkers(t: { teardown: (end: () => void) => void }): () => Promise<number> {
   let count = 0;
-  const onWorker = (_: Worker): void => {
+  const onWorker = (): void => {
     count += 1;
   };
   process.on('worker', onWorker);
@@ -95,10 +94,10 @@ test.serial(
 test.serial('a model that does not load gives its backend back', async (t) => {
   let disposed = false;
   const failing = loadWarmed({ intraOpThreads: 1 }, async (backend) => {
-    const { dispose } = backend;
+    const dispose = backend.dispose.bind(backend);
     backend.dispose = () => {
       disposed = true;
-      return dispose.call(backend);
+      return dispose();
     };
     throw new Error('the weights are damaged');
   });
@@ -109,10 +108,10 @@ test.serial('a model that does not load gives its backend back', async (t) => {
 test.serial('a throttled backend is unthrottled once its model has loaded', async (t) => {
   let unthrottled = 0;
   const backend = await loadWarmed({ intraOpThreads: 1, throttled: true }, async (backend) => {
-    const { unthrottle } = backend;
+    const unthrottle = backend.unthrottle.bind(backend);
     backend.unthrottle = () => {
       unthrottled += 1;
-      unthrottle.call(backend);
+      unthrottle();
     };
     return backend;
   });

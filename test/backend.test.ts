@@ -6,13 +6,13 @@ import { monitorEventLoopDelay, performance } from 'node:perf_hooks';
 import { promisify } from 'node:util';
 import type { Worker } from 'node:worker_threads';
 import test, { type ExecutionContext } from 'ava';
-import { DomainError, type ErrorCode } from '../lib/errors.ts';
 import { o } from '../lib/graph/build.ts';
 import type { Dtype, Tensor } from '../lib/graph/types.ts';
 import { type Value, input, parameter } from '../lib/graph/value.ts';
 import { emitModel } from '../lib/onnx/emit.ts';
 import { type Backend, type Provider, createBackend } from '../lib/runtime/backend.ts';
 import { graphOf, numbers, tensor } from './support/engine.ts';
+import { refused } from './support/refused.ts';
 
 const run = promisify(execFile);
 
@@ -49,21 +49,6 @@ function slowModel(size: number, times: number): Uint8Array {
 const slowFeed = (size: number): Record<string, Tensor> => ({
   a: { dtype: 'float32', shape: [size, size], data: new Float32Array(size * size) },
 });
-
-/** Fails unless `promise` is refused with this code and message. */
-async function refused(
-  t: ExecutionContext,
-  promise: Promise<unknown>,
-  code: ErrorCode,
-  message?: RegExp,
-): Promise<DomainError> {
-  const error = await t.throwsAsync(promise, {
-    instanceOf: DomainError,
-    ...(message && { message }),
-  });
-  t.is(error.code, code, error.message);
-  return error;
-}
 
 // What every provider must do alike.
 const contract: Readonly<Record<string, (t: ExecutionContext, backend: Backend) => Promise<void>>> =
@@ -102,13 +87,13 @@ const contract: Readonly<Record<string, (t: ExecutionContext, backend: Backend) 
         const again = await second.run({ x: product, y: product }, { fetch: ['sum'] });
         t.deepEqual(numbers(again.fetched['sum']), [10, 24, 42, 64]);
       }
-      await refused(t, first.run(pair(), { fetch: ['product'] }), 'INVALID_ARGUMENT', /product/);
+      await refused(t, first.run(pair(), { fetch: ['product'] }), 'OUTPUT_KEPT', /product/);
       // A run asked for before the release still sees it.
       const before = second.run({ x: product, y: product }, { fetch: ['less'] });
       await product.release();
       t.deepEqual(numbers((await before).fetched['less']), [0, 0, 0, 0]);
       const after = second.run({ x: product, y: product });
-      await refused(t, after, 'FAILED_PRECONDITION', /feeds\.x: .*released/);
+      await refused(t, after, 'KEPT_RELEASED', /feeds\.x: .*released/);
     },
 
     'carries state from step to step without reading a buffer that is written': async (
@@ -163,23 +148,23 @@ const contract: Readonly<Record<string, (t: ExecutionContext, backend: Backend) 
         ],
       ];
       for (const [feeds, message] of cases)
-        await refused(t, session.run(feeds), 'INVALID_ARGUMENT', message);
+        await refused(t, session.run(feeds), 'FEED_INVALID', message);
       await refused(
         t,
         session.run(pair(), { fetch: ['nope'] }),
-        'INVALID_ARGUMENT',
+        'OUTPUT_UNKNOWN',
         /^fetch: no output nope; the model has sum/,
       );
       t.deepEqual(numbers((await session.run(pair())).fetched['sum']), [6, 8, 10, 12]);
     },
 
     'refuses a model that is none, and one that is not there': async (t, backend) => {
-      await refused(t, backend.load(new Uint8Array(9)), 'INVALID_ARGUMENT', /model of 9 bytes/);
-      await refused(t, backend.load('/nowhere/model.onnx'), 'NOT_FOUND', /nowhere/);
+      await refused(t, backend.load(new Uint8Array(9)), 'MODEL_INVALID', /model of 9 bytes/);
+      await refused(t, backend.load('/nowhere/model.onnx'), 'MODEL_NOT_FOUND', /nowhere/);
       const error = await refused(
         t,
         backend.load(arithmetic, { keep: ['nope'] }),
-        'INVALID_ARGUMENT',
+        'OUTPUT_UNKNOWN',
       );
       t.regex(error.message, /nope/);
     },
@@ -189,9 +174,9 @@ const contract: Readonly<Record<string, (t: ExecutionContext, backend: Backend) 
       const last = session.run(pair());
       await session.dispose();
       await t.notThrowsAsync(last);
-      await refused(t, session.run(pair()), 'FAILED_PRECONDITION', /session was disposed/);
+      await refused(t, session.run(pair()), 'SESSION_DISPOSED', /session was disposed/);
       await backend.dispose();
-      await refused(t, backend.load(arithmetic), 'FAILED_PRECONDITION', /backend was disposed/);
+      await refused(t, backend.load(arithmetic), 'BACKEND_DISPOSED', /backend was disposed/);
     },
   };
 
@@ -228,9 +213,9 @@ for (const provider of ['cpu', 'webgpu', 'cuda'] as const) {
 }
 
 test('an absent provider and a wrong number of threads are refused by name', async (t) => {
-  await refused(t, createBackend({ intraOpThreads: 0 }), 'INVALID_ARGUMENT', /intraOpThreads/);
+  await refused(t, createBackend({ intraOpThreads: 0 }), 'THREADS_INVALID', /intraOpThreads/);
   if ((await absent('cuda')) === undefined) return;
-  await refused(t, createBackend({ provider: 'cuda' }), 'FAILED_PRECONDITION', /provider: cuda/);
+  await refused(t, createBackend({ provider: 'cuda' }), 'PROVIDER_ABSENT', /provider: cuda/);
 });
 
 test('every dtype that ONNX Runtime carries in JavaScript goes in, is kept, and comes out', async (t) => {
@@ -258,7 +243,7 @@ test('every dtype that ONNX Runtime carries in JavaScript goes in, is kept, and 
     t.deepEqual(none.fetched['out']?.shape, [0], `${dtype} empty`);
   }
   const bits = input('v', 'bfloat16', ['n']);
-  await refused(t, backend.load(modelOf([bits], { out: bits })), 'INVALID_ARGUMENT');
+  await refused(t, backend.load(modelOf([bits], { out: bits })), 'MODEL_INVALID');
 });
 
 test('feeds are copied unless they may be consumed, and a view on part of a buffer always is', async (t) => {
@@ -273,12 +258,7 @@ test('feeds are copied unless they may be consumed, and a view on part of a buff
   const consumed = await session.run(moved, { fetch: ['sum'], transfer: true });
   t.deepEqual(numbers(consumed.fetched['sum']), expected);
   t.is(moved['x']?.data.length, 0);
-  await refused(
-    t,
-    session.run(moved),
-    'INVALID_ARGUMENT',
-    /takes 16 bytes, got a Float32Array of 0/,
-  );
+  await refused(t, session.run(moved), 'FEED_INVALID', /takes 16 bytes, got a Float32Array of 0/);
 
   const both = Float32Array.of(1, 2, 3, 4, 5, 6, 7, 8);
   const views = {
@@ -305,14 +285,14 @@ test('a waiting run is cancelled at once, a running one ends unseen, and others 
   const b = quick.run(pair(), { signal: waiting.signal });
   const c = quick.run(pair(), { fetch: ['sum'] });
   waiting.abort();
-  await refused(t, b, 'CANCELLED');
+  await refused(t, b, 'REQUEST_CANCELLED');
   running.abort();
-  await refused(t, a, 'CANCELLED');
+  await refused(t, a, 'REQUEST_CANCELLED');
   t.deepEqual(numbers((await c).fetched['sum']), [6, 8, 10, 12]);
-  await refused(t, quick.run(pair(), { signal: AbortSignal.abort() }), 'CANCELLED');
+  await refused(t, quick.run(pair(), { signal: AbortSignal.abort() }), 'REQUEST_CANCELLED');
   const late = AbortSignal.timeout(1);
   const blocking = slow.run(slowFeed(256));
-  await refused(t, quick.run(pair(), { signal: late }), 'DEADLINE_EXCEEDED');
+  await refused(t, quick.run(pair(), { signal: late }), 'REQUEST_EXPIRED');
   await blocking;
 });
 
@@ -337,8 +317,8 @@ test.serial(
     const orphan = session.run({ ...pair(), x: sum });
     const waiting = session.run(pair(), { fetch: ['sum'] });
     const [, , { fetched }] = await Promise.all([
-      refused(t, running, 'UNAVAILABLE', /worker of radscribe-cpu died/),
-      refused(t, orphan, 'FAILED_PRECONDITION', /feeds\.x: .*lost when its worker died/),
+      refused(t, running, 'WORKER_DIED', /worker of radscribe-cpu died/),
+      refused(t, orphan, 'KEPT_LOST', /feeds\.x: .*lost when its worker died/),
       waiting,
     ]);
     t.deepEqual(numbers(fetched['sum']), [6, 8, 10, 12]);
@@ -357,7 +337,7 @@ test.serial('the worker of a disposed backend is used again, and holds nothing',
   t.teardown(() => process.off('worker', onWorker));
   const session = await (await backendOf(t)).load(arithmetic);
   t.deepEqual(numbers((await session.run(pair())).fetched['sum']), [6, 8, 10, 12]);
-  await refused(t, old.run(pair()), 'FAILED_PRECONDITION');
+  await refused(t, old.run(pair()), 'BACKEND_DISPOSED');
 });
 
 test.serial('a throttled backend pauses after each task until it is unthrottled', async (t) => {
@@ -386,7 +366,7 @@ test('a failure within the model is an internal error that names feeds and dtype
   });
   const session = await (await backendOf(t)).load(model);
   const feeds = { indices: tensor([7], [1], 'int64') };
-  await refused(t, session.run(feeds), 'INTERNAL', /indices: int64\[1\] to picked failed/);
+  await refused(t, session.run(feeds), 'RUN_FAILED', /indices: int64\[1\] to picked failed/);
 });
 
 test.serial('the event loop goes on while a run of a second computes', async (t) => {

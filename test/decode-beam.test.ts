@@ -193,6 +193,9 @@ test('where every token is forbidden a report ends as it is', (t) => {
     minTokens: 9,
     maxTokens: 9,
   });
-  t.deepEqual(ids.toSorted(), [a, b, c]);
+  t.deepEqual(
+    ids.toSorted((one, other) => one - other),
+    [a, b, c],
+  );
   t.is(finishReason, 'length');
 });

@@ -1,5 +1,5 @@
 import test from 'ava';
-import { parseDecodingOptions } from '../lib/releases/decoding.ts';
+import { type DecodingInput, parseDecodingOptions } from '../lib/releases/decoding.ts';
 import { sampleToken, uniformAt } from '../lib/runtime/decode/sampling.ts';
 import { uniform } from './support/engine.ts';
 import { eos, search } from './support/search.ts';
@@ -8,10 +8,7 @@ const scoresOf = (probabilities: readonly number[]): Float32Array =>
   Float32Array.from(probabilities, Math.log);
 
 /** The token for every uniform number in a hundred equal steps, as the share of each id. */
-function shares(
-  scores: Float32Array,
-  options: Parameters<typeof parseDecodingOptions>[0] & object,
-): number[] {
+function shares(scores: Float32Array, options: DecodingInput): number[] {
   const parsed = parseDecodingOptions({ strategy: 'sample', ...options });
   const steps = 10_000;
   const counts = Array.from(scores, () => 0);

@@ -1,4 +1,5 @@
 import test, { type ExecutionContext } from 'ava';
+import { DomainError } from '../lib/errors.ts';
 import { type DecodingInput, parseDecodingOptions } from '../lib/releases/decoding.ts';
 import { followSearch } from '../lib/runtime/decode/create-search.ts';
 import { argMax, processScores, processes, topIndices } from '../lib/runtime/decode/processors.ts';
@@ -133,4 +134,28 @@ test('a given report is scored token by token, its end too', (t) => {
   t.is(logProbs.length, 3);
   for (const [index, expected] of [-2, -3, -0.125].entries()) close(t, logProbs[index], expected);
   t.deepEqual(running.found().ids, [3, 2]);
+});
+
+test('an invalid decoding option is refused by its field', (t) => {
+  t.like(parseDecodingOptions({}), { strategy: 'greedy', beams: 4, maxTokens: 256, topP: 1 });
+  const cases: readonly (readonly [unknown, RegExp])[] = [
+    [{ strategy: 'fast' }, /^decoding\.strategy: /],
+    [{ beams: 0 }, /^decoding\.beams: /],
+    [{ beams: 2.5 }, /^decoding\.beams: /],
+    [{ topP: 0 }, /^decoding\.topP: /],
+    [{ temperature: Number.NaN }, /^decoding\.temperature: /],
+    [{ seed: -1 }, /^decoding\.seed: /],
+    [{ earlyStopping: 'maybe' }, /^decoding\.earlyStopping: /],
+    [{ maxTokens: 0 }, /^decoding\.maxTokens: /],
+    [{ minTokens: 9, maxTokens: 8 }, /^decoding\.minTokens: got 9, expected .* of 8 tokens/],
+    [{ beam: 4 }, /^decoding\.beam: is not an option; expected strategy, beams/],
+    ['greedy', /^decoding: /],
+  ];
+  for (const [value, message] of cases) {
+    const error = t.throws(() => parseDecodingOptions(value), { instanceOf: DomainError, message });
+    t.is(error.code, 'INVALID_ARGUMENT');
+  }
+  t.throws(() => parseDecodingOptions({ topK: -1 }, 'release.decoding'), {
+    message: /^release\.decoding\.topK: /,
+  });
 });

@@ -33,7 +33,7 @@ export function search(
       normalizer,
     }));
     const before = rows;
-    rows = running.advance(scores).map(({ parent, token }) => [...before[parent]!, token]);
+    rows = running.advance(scores).map(({ parent, token }) => before[parent]!.concat(token));
   }
   return { ...running.found(), steps, streamed };
 }
