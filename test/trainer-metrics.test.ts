@@ -24,12 +24,19 @@ async function watched(t: ExecutionContext) {
   const scrape = async (): Promise<Readonly<Record<string, number>>> => {
     const text = await metrics.registry.metrics();
     const lines = text.matchAll(/^radscribe_training_(\w+)\{run_stage="(\w+)"\} (\S+)$/gm);
-    return Object.fromEntries([...lines].map(([, name, stage, value]) => [`${name} ${stage}`, Number(value)]));
+    return Object.fromEntries(
+      [...lines].map(([, name, stage, value]) => [`${name} ${stage}`, Number(value)]),
+    );
   };
   return { database, scrape };
 }
 
-const progress = (stage: string, step: number, loss: number, rest: Partial<Progress> = {}): Progress => ({
+const progress = (
+  stage: string,
+  step: number,
+  loss: number,
+  rest: Partial<Progress> = {},
+): Progress => ({
   ...simpleProgress(stage, step, 40),
   loss,
   ...rest,

@@ -121,7 +121,9 @@ test('a run that failed, was interrupted or lost its trainer is queued again, an
   t.is(runs.events(id).at(-1)?.data['state'], 'queued');
   for (const state of ['succeeded', 'cancelled'] as const) {
     runs.setState(id, state);
-    t.throws(() => runs.resume(id), { message: `run ${id} is ${state}; there is nothing to resume` });
+    t.throws(() => runs.resume(id), {
+      message: `run ${id} is ${state}; there is nothing to resume`,
+    });
   }
 });
 

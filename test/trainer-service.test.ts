@@ -168,6 +168,29 @@ test('a failed run is resumed, one that waits stays as it is, and one that succe
   });
 });
 
+test('a run that is resumed as soon as it has failed is trained again', async (t) => {
+  const place = await mini(t);
+  const turns: (() => void)[] = [];
+  let database: RunDatabase | undefined;
+  const executor: Executor = {
+    execute: async ({ id }) => {
+      database?.setState(id, turns.length === 0 ? 'failed' : 'succeeded');
+      // Its worker takes a while to end after it has recorded the state.
+      await new Promise<void>((done) => turns.push(done));
+    },
+  };
+  database = new RunDatabase(place.runs);
+  t.teardown(() => database?.close());
+  const { client } = await serve(t, place, executor);
+  const { name } = await client.createTrainingRun({ configJson: await configJson(place) });
+  for await (const _ of client.watchTrainingRun({ name }));
+  t.is((await client.resumeTrainingRun({ name })).resumes, 1);
+  turns[0]?.();
+  for await (const _ of client.watchTrainingRun({ name, afterSequence: 2 }));
+  t.is((await client.getTrainingRun({ name })).state, 'TRAINING_RUN_STATE_SUCCEEDED');
+  turns[1]?.();
+});
+
 test('a run that trains or waits is not resumed twice', async (t) => {
   const place = await mini(t);
   const { client } = await serve(t, place, idle);
@@ -235,8 +258,7 @@ test('what is asked wrongly is named', async (t) => {
       /config_json\.data: got nih:40/,
     ],
     [
-      () =>
-        client.evaluateRelease({ name: `releases/rs-${'0'.repeat(24)}`, split: 'training' }),
+      () => client.evaluateRelease({ name: `releases/rs-${'0'.repeat(24)}`, split: 'training' }),
       'SPLIT_INVALID',
       /split: got "training", expected one of train, validate, test/,
     ],
@@ -250,7 +272,10 @@ test('what is asked wrongly is named', async (t) => {
     [() => client.listTrainingRuns({ pageToken: 'run-none' }), 'page_token'],
     [() => client.getRelease({ name: `releases/rs-${'0'.repeat(24)}` }), 'name'],
     [
-      () => client.createTrainingRun({ configJson: '{"variant":"vit","data":"phantom:1","preset":"x"}' }),
+      () =>
+        client.createTrainingRun({
+          configJson: '{"variant":"vit","data":"phantom:1","preset":"x"}',
+        }),
       'config_json.preset',
     ],
   ];

@@ -27,12 +27,16 @@ function work(place: Mini, run: string, onLine: (line: Line) => void = () => {})
   const args = [run, '--runs', place.runs, '--cache', join(place.root, 'cache')];
   const child = fork(entry, args, { stdio: ['ignore', 'pipe', 'pipe', 'ipc'] });
   const lines: Line[] = [];
-  createInterface({ input: child.stdout! }).on('line', (text) => {
+  const output = createInterface({ input: child.stdout! }).on('line', (text) => {
     const line = JSON.parse(text) as Line;
     lines.push(line);
     onLine(line);
   });
-  const ended = once(child, 'close').then(([code]) => ({ code: code as number | null, lines }));
+  // A child that its parent disconnected from emits no 'close'.
+  const ended = Promise.all([once(child, 'exit'), once(output, 'close')]).then(([[code]]) => ({
+    code: code as number | null,
+    lines,
+  }));
   return { child, ended };
 }
 
@@ -55,9 +59,14 @@ test('a worker stops with a checkpoint when its parent is gone, and another one 
   const stages = done.lines.filter(({ kind }) => kind === 'stage').map(({ stage }) => stage);
   t.deepEqual(stages, ['stage2', 'refit'], 'it went on from the checkpoint of stage 1');
   const events = database.events(id).filter(({ kind }) => kind === 'progress');
-  const last = (stage: string) => events.findLast(({ data }) => data['stage'] === stage && data['step'])?.data;
+  const last = (stage: string) =>
+    events.findLast(({ data }) => data['stage'] === stage && data['step'])?.data;
   for (const stage of ['labels', 'stage1', 'stage2', 'refit']) {
-    t.is(last(stage)?.['step'], last(stage)?.['totalSteps'], `the last step of ${stage} is recorded`);
+    t.is(
+      last(stage)?.['step'],
+      last(stage)?.['totalSteps'],
+      `the last step of ${stage} is recorded`,
+    );
   }
 });
 

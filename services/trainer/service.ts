@@ -23,7 +23,12 @@ import type { ReleaseStore } from '../../lib/releases/store/store.ts';
 import { completeConfig, parseConfigText } from '../../lib/training/config.ts';
 import type { Row, Tables } from '../../lib/training/evaluation/tables.ts';
 import { promoteRelease } from '../../lib/releases/promote.ts';
-import type { Run, RunDatabase, RunState } from '../../lib/training/database.ts';
+import {
+  type Run,
+  type RunDatabase,
+  type RunState,
+  hasEnded,
+} from '../../lib/training/database.ts';
 import { followEvents } from '../../lib/training/follow.ts';
 import type { Evaluate } from './evaluation.ts';
 import type { Runner } from './runs/runner.ts';
@@ -89,10 +94,12 @@ function runMethods({ database, runner, store, closing }: TrainerParts): RunMeth
     cancelTrainingRun: async ({ name }) => runMessage(database.requestCancel(runId(name))),
     resumeTrainingRun: async ({ name }) => {
       const id = runId(name);
-      // Between two attempts of the runner nobody holds the run, and yet it goes on.
-      const run = runner.isActive(id) ? database.get(id) : database.resume(id);
+      const run = database.get(id);
+      // Between two attempts of the runner no worker holds the run, and yet it goes on.
+      const goesOn = runner.isActive(id) && !hasEnded(run.state);
+      const resumed = goesOn ? run : database.resume(id);
       runner.wake();
-      return runMessage(run);
+      return runMessage(resumed);
     },
     async *watchTrainingRun({ name, afterSequence }, { signal }) {
       const ending = AbortSignal.any([signal, closing]);

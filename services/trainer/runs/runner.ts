@@ -75,7 +75,8 @@ export class Runner {
     const { signal } = this.#stop;
     for (let attempt = 0; ; attempt++) {
       try {
-        await executor.execute(run, signal);
+        // Read again: a run that was resumed meanwhile gets a Job of another name.
+        await executor.execute(database.get(run.id), signal);
       } catch (error) {
         if (!(error instanceof DomainError)) throw error;
         onError(run.id, error);
