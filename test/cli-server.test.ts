@@ -3,6 +3,9 @@ import { execFileSync } from 'node:child_process';
 import { join } from 'node:path';
 import test, { type ExecutionContext } from 'ava';
 import type { CallContext } from 'nice-grpc';
+import { withClient } from '../cli/client.ts';
+import { remoteRuns } from '../cli/commands/run-source.ts';
+import { trainerAt } from '../cli/commands/trainer-server.ts';
 import { openStore } from '../lib/releases/store/open.ts';
 import { bind, startServer } from '../lib/rpc/server.ts';
 import { trainerService } from '../lib/rpc/services.ts';
@@ -119,21 +122,19 @@ test.serial('a watch goes on over a restart of the trainer service', async (t) =
   const root = await folderOf(t);
   const first = await trainer(t, root);
   const { id } = await first.json('runs', 'create', ...newRun);
-  const watched = radscribe('runs', 'watch', id, '--json', ...first.at);
-  await first.server.close();
-  await trainer(t, root, idle, first.server.port);
   using database = new RunDatabase(join(root, 'runs'));
-  database.addEvent(id, 'warning', { reason: 'CHECKPOINT_CORRUPT' });
-  database.setState(id, 'succeeded', { release: 'rs-1' });
-  const events = (await watched)
-    .trim()
-    .split('\n')
-    .map((line) => JSON.parse(line) as RunEvent);
-  t.deepEqual(
-    events.map(({ sequence }) => sequence),
-    [1, 2, 3],
-    'each event once',
-  );
+  const sequences: number[] = [];
+  await withClient(trainerAt(first.at[1] ?? ''), {}, async (client, call) => {
+    for await (const { sequence } of remoteRuns(client, call).watch(id, 0)) {
+      sequences.push(sequence);
+      if (sequence > 1) continue;
+      await first.server.close();
+      await trainer(t, root, idle, first.server.port);
+      database.addEvent(id, 'warning', { reason: 'CHECKPOINT_CORRUPT' });
+      database.setState(id, 'succeeded', { release: 'rs-1' });
+    }
+  });
+  t.deepEqual(sequences, [1, 2, 3], 'each event once');
 });
 
 test.serial(
