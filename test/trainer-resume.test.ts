@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import test from 'ava';
 import { mini } from './support/trainer.ts';
-import { Checkpoints } from '../lib/training/checkpoint.ts';
+import { RunCheckpoints } from '../lib/training/checkpoint.ts';
 import { RunDatabase } from '../lib/training/database.ts';
 
 /** What the run has just said when it is killed: before, within and after its stages. */
@@ -68,7 +68,7 @@ test('a run that is killed again and again ends with the weights of one that nev
 });
 
 async function lastCheckpoint(runs: string, run: string) {
-  const last = await new Checkpoints(join(runs, run, 'checkpoints'), 2).loadLast(() => {});
+  const last = await new RunCheckpoints(join(runs, run, 'checkpoints'), 2).loadLast(() => {});
   if (last?.position.stage !== 'finish') throw new Error('the run has not finished');
   return last.tensors;
 }

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import test, { type ExecutionContext } from 'ava';
-import { Checkpoints, type RunPosition } from '../lib/training/checkpoint.ts';
+import { RunCheckpoints, type RunPosition } from '../lib/training/checkpoint.ts';
 import { parseConfig } from '../lib/training/config.ts';
 import { RunDatabase } from '../lib/training/database.ts';
 import { Runner } from '../services/trainer/runs/runner.ts';
@@ -223,7 +223,7 @@ const weights = (value: number) =>
   new Map([['w', { dtype: 'float32' as const, shape: [2], data: Float32Array.of(value, -value) }]]);
 
 test('the last checkpoints and the best one are kept', async (t) => {
-  const checkpoints = new Checkpoints(await folder(t), 2);
+  const checkpoints = new RunCheckpoints(await folder(t), 2);
   await checkpoints.save(position(1), weights(1));
   const best = await checkpoints.save(position(2, { value: 1, checkpoint: '' }), weights(2));
   for (const step of [3, 4, 5]) {
@@ -239,7 +239,7 @@ test('the last checkpoints and the best one are kept', async (t) => {
 
 test('a checkpoint that was changed, cut short or left unfinished is not one', async (t) => {
   const place = await folder(t);
-  const checkpoints = new Checkpoints(place, 9);
+  const checkpoints = new RunCheckpoints(place, 9);
   for (const step of [1, 2, 3]) await checkpoints.save(position(step), weights(step));
   await writeFile(join(place, '000003.safetensors'), 'x');
   await rm(join(place, '000002.safetensors'));

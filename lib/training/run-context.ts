@@ -2,7 +2,7 @@ import type { Tracer } from '@opentelemetry/api';
 import type { Tensor } from '../graph/types.ts';
 import type { Preset } from '../models/preset.ts';
 import type { Backend } from '../runtime/backend.ts';
-import type { Checkpoints } from './checkpoint.ts';
+import type { RunCheckpoints } from './checkpoint.ts';
 import type { TrainingConfig } from './config.ts';
 import type { Prepared } from './data/prepared.ts';
 import type { Texts } from './data/texts.ts';
@@ -20,7 +20,7 @@ export interface RunContext {
   readonly prepared: Prepared;
   readonly texts: Texts;
   readonly backend: Backend;
-  readonly checkpoints: Checkpoints;
+  readonly checkpoints: RunCheckpoints;
   readonly journal: Journal;
   readonly reporter: Reporter;
   readonly tracer: Tracer;

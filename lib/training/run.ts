@@ -6,7 +6,7 @@ import { DomainError } from '../errors.ts';
 import { inSpan } from '../telemetry/tracing.ts';
 import { loadPreset } from '../models/preset.ts';
 import { createBackend } from '../runtime/backend.ts';
-import { Checkpoints } from './checkpoint.ts';
+import { RunCheckpoints } from './checkpoint.ts';
 import { decodingOf } from './config.ts';
 import { openDataset } from './data/open.ts';
 import { type Prepared, prepareDataset } from './data/prepared.ts';
@@ -98,7 +98,7 @@ async function trainAndRelease(run: Run, options: ExecuteOptions, lease: Lease):
   try {
     await makeTokenizers(folder, prepared.splits, config, preset);
     const texts = loadTexts(folder, config, preset);
-    const checkpoints = new Checkpoints(join(folder, 'checkpoints'), config.checkpoints.keep);
+    const checkpoints = new RunCheckpoints(join(folder, 'checkpoints'), config.checkpoints.keep);
     const journal = new Journal(join(folder, 'metrics.jsonl'));
     const context: RunContext = {
       folder,
