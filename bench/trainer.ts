@@ -8,7 +8,7 @@ import { loadPreset } from '../lib/models/preset.ts';
 import { type VariantName, tokenShape, variantNames } from '../lib/models/variants.ts';
 import { type Backend, type Provider, createBackend } from '../lib/runtime/backend.ts';
 import { mergeConfigs, parseConfig, trainingPreset } from '../lib/training/config.ts';
-import { Checkpoints, type RunPosition } from '../lib/training/checkpoint.ts';
+import { RunCheckpoints, type RunPosition } from '../lib/training/checkpoint.ts';
 import { openDataset } from '../lib/training/data/open.ts';
 import { prepareDataset } from '../lib/training/data/prepared.ts';
 import { loadTexts, makeTokenizers } from '../lib/training/data/texts.ts';
@@ -135,7 +135,7 @@ async function stages(job: Job): Promise<void> {
   print('stage     studies/s   data  compute  copying  validation   GFLOP/s  of MatMul');
   for (const plan of planStages(config)) {
     const { engine, source } = await openStage(job, made, plan);
-    const checkpoints = new Checkpoints(join(job.folder, 'checkpoints'), 1);
+    const checkpoints = new RunCheckpoints(join(job.folder, 'checkpoints'), 1);
     const times = { data: [] as number[], step: [] as number[], ceiling: [] as number[] };
     for (let round = -1; round < rounds; round++) {
       let feeds: Record<string, Tensor> = {};

@@ -5,13 +5,13 @@ import { invalidArgument } from '../lib/errors.ts';
 import { formatOf, headBytes } from '../lib/image/decode.ts';
 
 /**
- * The files to send: a file as it is named, of a folder all pictures in it and below, in the order of
- * their names. What is a picture is told by its first bytes, as DICOM files often have no extension.
+ * The image files of these paths: a file is taken as it is; of a folder, all image files in it and below
+ * it, ordered by name. Image files are recognised by their first bytes, as DICOM files often have no
+ * extension.
  *
- * @throws {DomainError} NOT_FOUND for a path that is not there; INVALID_ARGUMENT for a folder without
- *   a picture.
+ * @throws {DomainError} NOT_FOUND for a missing path; INVALID_ARGUMENT for a folder without images.
  */
-export async function findPictures(paths: readonly string[]): Promise<readonly string[]> {
+export async function findImages(paths: readonly string[]): Promise<readonly string[]> {
   const found: string[] = [];
   for (const path of paths) {
     const info = await stat(path).catch((error: unknown) => {
@@ -25,16 +25,16 @@ export async function findPictures(paths: readonly string[]): Promise<readonly s
     const entries = await readdir(path, { recursive: true, withFileTypes: true });
     const files = entries.filter((entry) => entry.isFile());
     for (const file of files.map(({ parentPath, name }) => join(parentPath, name)).sort()) {
-      if (await isPicture(file)) found.push(file);
+      if (await isImage(file)) found.push(file);
     }
     if (found.length === before) {
-      throw invalidArgument('NO_PICTURES', path, 'holds no JPEG, PNG, TIFF or DICOM file');
+      throw invalidArgument('NO_IMAGES', path, 'holds no JPEG, PNG, TIFF or DICOM file');
     }
   }
   return found;
 }
 
-async function isPicture(path: string): Promise<boolean> {
+async function isImage(path: string): Promise<boolean> {
   const file = await open(path);
   try {
     const { buffer, bytesRead } = await file.read(new Uint8Array(headBytes));

@@ -1,17 +1,31 @@
-/** Columns padded to their widest cells, numbers to the right. */
+/** One cell; numbers are aligned to the right. */
+type Cell = string | number;
+
+export interface TableOptions {
+  /** Columns that are aligned to the right, from 0; also those whose numbers are written as text. */
+  readonly right?: readonly number[];
+  /** Spaces before each line. */
+  readonly indent?: number;
+}
+
+/** Rows as lines, each column as wide as its widest cell. A head is a row like the others. */
 export function printTable(
-  head: readonly string[],
-  rows: readonly (readonly (string | number)[])[],
+  rows: readonly (readonly Cell[])[],
+  { right = [], indent = 0 }: TableOptions = {},
 ): string {
-  const all = [head, ...rows];
-  const widths = head.map((_, i) => Math.max(...all.map((cells) => String(cells[i] ?? '').length)));
-  const line = (cells: readonly (string | number)[]): string =>
-    cells
-      .map((cell, i) => {
-        const width = widths[i] ?? 0;
-        return typeof cell === 'number' ? String(cell).padStart(width) : cell.padEnd(width);
+  const columns = Math.max(0, ...rows.map(({ length }) => length));
+  const widths = Array.from({ length: columns }, (_, at) =>
+    Math.max(...rows.map((row) => `${row[at] ?? ''}`.length)),
+  );
+  const line = (row: readonly Cell[]): string =>
+    row
+      .map((cell, at) => {
+        const width = widths[at] ?? 0;
+        const isRight = typeof cell === 'number' || right.includes(at);
+        const text = String(cell);
+        return isRight ? text.padStart(width) : text.padEnd(width);
       })
       .join('  ')
       .trimEnd();
-  return `${all.map(line).join('\n')}\n`;
+  return rows.map((row) => `${' '.repeat(indent)}${line(row)}\n`).join('');
 }

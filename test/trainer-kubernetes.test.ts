@@ -77,7 +77,7 @@ const until = async (holds: () => boolean): Promise<void> => {
   while (!holds()) await new Promise((done) => setTimeout(done, 20));
 };
 
-test('a Job asks for its GPU, holds no token and resumes its own run', async (t) => {
+test('a Job requests its GPU, has no token, trains its own run and ends with it', async (t) => {
   const run = (await runs(t)).create({ config });
   const made = jobOf(run, { ...job, queue: 'radscribe-training' });
   const pod = made.spec?.template.spec;
@@ -85,7 +85,13 @@ test('a Job asks for its GPU, holds no token and resumes its own run', async (t)
   t.true(made.spec?.suspend, 'Kueue admits it');
   t.false(pod?.automountServiceAccountToken);
   t.is(pod?.containers[0]?.resources?.limits?.['nvidia.com/gpu'], '1');
-  t.deepEqual(pod?.containers[0]?.args?.slice(0, 4), ['cli/main.ts', 'train', '--resume', run.id]);
+  const [container] = pod?.containers ?? [];
+  t.deepEqual(container?.args?.slice(0, 4), ['lib/training/main.ts', run.id, '--runs', job.runs]);
+  const [failed] = made.spec?.podFailurePolicy?.rules ?? [];
+  t.is(failed?.action, 'FailJob', 'a run that has failed is not trained by another pod');
+  t.deepEqual(failed?.onExitCodes?.values, [3]);
+  t.is(failed?.onExitCodes?.containerName, container?.name);
+  t.not(jobName(run), jobName({ ...run, resumes: 1 }), 'the Job that failed still has its name');
   t.deepEqual(pod?.volumes?.[0]?.persistentVolumeClaim, { claimName: 'runs' });
   t.throws(() => jobOf(run, { ...job, claims: ['runs'] }), { message: /expected CLAIM:\/FOLDER/ });
 });
@@ -143,9 +149,10 @@ test('a run that is cancelled loses its Job, and one whose Job died for good has
   const lease = database.lease(cancelled.id);
   database.setState(cancelled.id, 'running');
   database.requestCancel(cancelled.id);
-  await until(() => database.get(cancelled.id).state === 'cancelled');
+  // The pod ends with its Job, and with it the lease.
+  await until(() => !api.jobs.has(jobName(cancelled)));
   lease.release();
-  t.false(api.jobs.has(jobName(cancelled)));
+  await until(() => database.get(cancelled.id).state === 'cancelled');
   t.true(api.calls.includes(`DELETE ${jobName(cancelled)}`));
   await until(() => database.get(doomed.id).state === 'failed');
   t.is(database.get(doomed.id).error?.reason, 'TRAINER_CRASHED');

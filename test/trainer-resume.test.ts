@@ -1,10 +1,35 @@
+import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { readFile, readdir, truncate } from 'node:fs/promises';
 import { join } from 'node:path';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import test from 'ava';
 import { mini } from './support/trainer.ts';
-import { Checkpoints } from '../lib/training/checkpoint.ts';
+import { RunCheckpoints } from '../lib/training/checkpoint.ts';
 import { RunDatabase } from '../lib/training/database.ts';
+
+/** What the run has just said when it is killed: before, within and after its stages. */
+const killedAt = [
+  /prepare \| /,
+  /stage: stage labels/,
+  /validation: stage labels/,
+  /stage: stage stage1/,
+  /stage2 .*\| step /,
+  /validation: stage stage2/,
+  /stage: stage refit/,
+];
+
+/** Resolves when a process has written what matches to its standard error; fails if it ends first. */
+function untilSaid(child: ChildProcess, wanted: RegExp): Promise<void> {
+  let said = '';
+  return new Promise((done, fail) => {
+    child.stderr?.on('data', (text: string) => {
+      said += text;
+      if (wanted.test(said)) done();
+    });
+    child.once('close', () => fail(new Error(`ended before ${String(wanted)}: ${said}`)));
+  });
+}
 
 type Result = { readonly run: string; readonly release: string };
 
@@ -22,29 +47,14 @@ test('a run that is killed again and again ends with the weights of one that nev
 
   const broken = await mini(t);
   let started = broken.start('train', '--config', await broken.config(), '--json');
-  let kills = 0;
-  const waits: number[] = [];
-  for (;;) {
-    const wait = 900 + Math.random() * 2500;
-    waits.push(Math.round(wait));
-    const ended = await Promise.race([
-      started.ended,
-      new Promise<undefined>((done) => setTimeout(() => done(undefined), wait)),
-    ]);
-    if (ended) {
-      t.is(ended.code, 0, ended.err);
-      break;
-    }
-    if (kills < 6) {
-      kills += 1;
-      started.child.kill('SIGKILL');
-      await once(started.child, 'close').catch(() => {});
-      const run = onlyRun(broken.runs);
-      if (run === '') started = broken.start('train', '--config', await broken.config(), '--json');
-      else started = broken.start('train', '--resume', run, '--json');
-    }
+  for (const seen of killedAt) {
+    await untilSaid(started.child, seen);
+    started.child.kill('SIGKILL');
+    await once(started.child, 'close');
+    started = broken.start('train', '--resume', onlyRun(broken.runs), '--json');
   }
-  t.log(`killed ${kills} times, after ${waits.join(', ')} ms`);
+  const last = await started.ended;
+  t.is(last.code, 0, last.err);
   const got = await lastCheckpoint(broken.runs, onlyRun(broken.runs));
   const wanted = await lastCheckpoint(whole.runs, expected.run);
   t.deepEqual([...got.keys()], [...wanted.keys()]);
@@ -58,7 +68,7 @@ test('a run that is killed again and again ends with the weights of one that nev
 });
 
 async function lastCheckpoint(runs: string, run: string) {
-  const last = await new Checkpoints(join(runs, run, 'checkpoints'), 2).loadLast(() => {});
+  const last = await new RunCheckpoints(join(runs, run, 'checkpoints'), 2).loadLast(() => {});
   if (last?.position.stage !== 'finish') throw new Error('the run has not finished');
   return last.tensors;
 }
@@ -70,27 +80,23 @@ test('a corrupt checkpoint is passed over for the one before, and the run says s
     checkpoints: { everySteps: 2, keep: 3 },
   });
   const { child, ended } = place.start('train', '--config', config, '--json');
-  let err = '';
-  child.stderr?.on('data', (text: string) => {
-    err += text;
-    if (err.includes('stage: stage stage2')) setTimeout(() => child.kill('SIGKILL'), 700);
-  });
-  await ended;
+  await untilSaid(child, /stage: stage stage2/);
   const run = onlyRun(place.runs);
   const folder = join(place.runs, run, 'checkpoints');
-  const names = (await readdir(folder)).filter((name) => name.endsWith('.json')).sort();
+  const checkpoints = async () =>
+    (await readdir(folder)).filter((name) => name.endsWith('.json')).sort();
+  // Two of stage 2: its first, and another.
+  const first = (await checkpoints()).at(-1) ?? '';
+  while (((await checkpoints()).at(-1) ?? '') <= first) await nextTurn();
+  child.kill('SIGKILL');
+  await ended;
+  const names = await checkpoints();
   t.true(names.length >= 2, names.join());
   await truncate(join(folder, names.at(-1)?.replace('json', 'safetensors') ?? ''), 1000);
   const resumed = place.start('train', '--resume', run, '--json');
-  let [said, interrupted] = ['', false];
-  resumed.child.stderr?.on('data', (text: string) => {
-    said += text;
-    if (said.includes('validation') && !interrupted) {
-      interrupted = true;
-      resumed.child.kill('SIGINT');
-    }
-  });
-  const { code } = await resumed.ended;
+  await untilSaid(resumed.child, /validation/);
+  resumed.child.kill('SIGINT');
+  const { code, err: said } = await resumed.ended;
   t.regex(said, /warning: reason CHECKPOINT_CORRUPT, .* has 1000 bytes, expected \d+; going back/);
   t.is(code, 130, said);
 });
@@ -99,11 +105,7 @@ test('a second trainer of a run is refused while the first lives', async (t) => 
   const place = await mini(t);
   const config = await place.config({ stage2: { epochs: 200 } });
   const first = place.start('train', '--config', config);
-  await new Promise<void>((done) => {
-    first.child.stderr?.on('data', (text: string) => {
-      if (text.includes('stage labels')) done();
-    });
-  });
+  await untilSaid(first.child, /stage labels/);
   const run = onlyRun(place.runs);
   const second = await place.start('train', '--resume', run).ended;
   t.is(second.code, 1);

@@ -2,10 +2,12 @@ import { fork } from 'node:child_process';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
 import test, { type ExecutionContext } from 'ava';
-import { Checkpoints, type RunPosition } from '../lib/training/checkpoint.ts';
+import { RunCheckpoints, type RunPosition } from '../lib/training/checkpoint.ts';
 import { parseConfig } from '../lib/training/config.ts';
 import { RunDatabase } from '../lib/training/database.ts';
+import { Runner } from '../services/trainer/runs/runner.ts';
 
 const config = parseConfig({ variant: 'vit', data: 'phantom:10' });
 
@@ -103,6 +105,109 @@ test('a lease is refused to others while its process lives, and free when it is 
   lease.release();
 });
 
+test('a run that failed, was interrupted or lost its trainer is queued again, and no other', async (t) => {
+  const runs = await database(t);
+  const { id } = runs.create({ config });
+  t.is(runs.resume(id).resumes, 0, 'it waits already');
+  const lease = runs.lease(id);
+  runs.setState(id, 'running');
+  t.is(runs.resume(id).state, 'running', 'its trainer lives');
+  lease.release();
+  t.like(runs.resume(id), { state: 'queued', resumes: 1, error: null, progress: null });
+  for (const [i, state] of (['failed', 'interrupted'] as const).entries()) {
+    runs.setState(id, state);
+    t.like(runs.resume(id), { state: 'queued', resumes: i + 2 });
+  }
+  t.is(runs.events(id).at(-1)?.data['state'], 'queued');
+  for (const state of ['succeeded', 'cancelled'] as const) {
+    runs.setState(id, state);
+    t.throws(() => runs.resume(id), {
+      message: `run ${id} is ${state}; there is nothing to resume`,
+    });
+  }
+});
+
+test('a cancellation that came too late does not end the run that is resumed', async (t) => {
+  const runs = await database(t);
+  const { id } = runs.create({ config });
+  const lease = runs.lease(id);
+  runs.setState(id, 'running');
+  t.true(runs.requestCancel(id).cancelRequested);
+  runs.setState(id, 'failed', { error: { reason: 'DISK_FULL', message: 'full' } });
+  lease.release();
+  t.false(runs.resume(id).cancelRequested);
+});
+
+test('runs of an earlier version of the database are read and resumed', async (t) => {
+  const place = await folder(t);
+  const before = new RunDatabase(place);
+  const { id } = before.create({ config });
+  before.setState(id, 'failed');
+  before.close();
+  const old = new DatabaseSync(join(place, 'runs.sqlite'));
+  old.exec('ALTER TABLE runs DROP COLUMN resumes');
+  old.close();
+  const runs = new RunDatabase(place);
+  t.teardown(() => runs.close());
+  t.is(runs.get(id).resumes, 0);
+  t.is(runs.resume(id).resumes, 1);
+});
+
+/** Executes nothing: `work` decides what becomes of the run. */
+async function runnerOf(t: ExecutionContext, runs: RunDatabase, work: (id: string) => void) {
+  const executed: string[] = [];
+  const runner = new Runner({
+    database: runs,
+    maxRuns: 1,
+    pollMs: 10,
+    executor: {
+      execute: async ({ id }) => {
+        executed.push(id);
+        work(id);
+      },
+    },
+    onError: (_, error) => t.fail(String(error)),
+  });
+  t.teardown(() => runner.close());
+  return { runner, executed };
+}
+
+const until = async (holds: () => boolean): Promise<void> => {
+  while (!holds()) await new Promise((done) => setTimeout(done, 10));
+};
+
+test('a run that another trainer holds is waited for, and not started again after it', async (t) => {
+  const runs = await database(t);
+  const { id } = runs.create({ config });
+  const lease = runs.lease(id);
+  runs.setState(id, 'running');
+  const { runner, executed } = await runnerOf(t, runs, () => {});
+  runner.start();
+  await until(() => executed.length > 0);
+  for (let turn = 0; turn < 20; turn++) await new Promise((done) => setTimeout(done, 10));
+  t.like(runs.get(id), { state: 'running', error: null });
+  t.is(executed.length, 1);
+  runs.setState(id, 'succeeded', { release: 'rs-1' });
+  lease.release();
+  await until(() => !runner.isActive(id));
+  t.is(executed.length, 1);
+  t.is(runs.get(id).state, 'succeeded');
+});
+
+test('a run whose worker ends again and again without a reason has failed, and may be resumed', async (t) => {
+  const runs = await database(t);
+  const { id } = runs.create({ config });
+  const { runner, executed } = await runnerOf(t, runs, () => {});
+  runner.start();
+  await until(() => runs.get(id).state === 'failed');
+  t.is(executed.length, 4);
+  t.is(runs.get(id).error?.reason, 'TRAINER_CRASHED');
+  await until(() => !runner.isActive(id));
+  runs.resume(id);
+  await until(() => runs.get(id).state === 'failed' && !runner.isActive(id));
+  t.is(executed.length, 8);
+});
+
 const position = (step: number, best: RunPosition['best'] = null): RunPosition => ({
   stage: 'stage2',
   epoch: 0,
@@ -118,7 +223,7 @@ const weights = (value: number) =>
   new Map([['w', { dtype: 'float32' as const, shape: [2], data: Float32Array.of(value, -value) }]]);
 
 test('the last checkpoints and the best one are kept', async (t) => {
-  const checkpoints = new Checkpoints(await folder(t), 2);
+  const checkpoints = new RunCheckpoints(await folder(t), 2);
   await checkpoints.save(position(1), weights(1));
   const best = await checkpoints.save(position(2, { value: 1, checkpoint: '' }), weights(2));
   for (const step of [3, 4, 5]) {
@@ -134,7 +239,7 @@ test('the last checkpoints and the best one are kept', async (t) => {
 
 test('a checkpoint that was changed, cut short or left unfinished is not one', async (t) => {
   const place = await folder(t);
-  const checkpoints = new Checkpoints(place, 9);
+  const checkpoints = new RunCheckpoints(place, 9);
   for (const step of [1, 2, 3]) await checkpoints.save(position(step), weights(step));
   await writeFile(join(place, '000003.safetensors'), 'x');
   await rm(join(place, '000002.safetensors'));

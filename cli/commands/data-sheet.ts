@@ -4,6 +4,7 @@ import { type Observation, observations } from '../../lib/text/labels/observatio
 import { contactSheet } from '../../lib/data/phantom/sheet.ts';
 import type { PhantomOptions, PhantomView } from '../../lib/data/phantom/study.ts';
 import { writePhantom } from '../../lib/data/phantom/write.ts';
+import { count, share, wholeNumber } from '../args.ts';
 
 interface Shared {
   readonly seed: number;
@@ -57,17 +58,17 @@ function shared(
   { count: studies, size }: { count: number; size: number },
 ): Command {
   return command
-    .option('--seed <n>', 'of the studies; the same seed gives the same studies', whole, 1)
+    .option('--seed <n>', 'of the studies; the same seed gives the same studies', wholeNumber, 1)
     .option('--count <n>', 'number of studies', count, studies)
-    .option('--size <pixels>', 'edge length of the pictures, 32 to 2048', whole, size)
+    .option('--size <pixels>', 'edge length of the pictures, 32 to 2048', wholeNumber, size)
     .option(
       '--only <observation>',
       'show it in every study, and no other; may be repeated',
       only,
       [],
     )
-    .option('--prevalence <observation=share>', 'e.g. Edema=0.3; may be repeated', share, {})
-    .option('--uncertain <share>', 'of findings that are drawn faint and hedged', fraction, 0.1);
+    .option('--prevalence <observation=share>', 'e.g. Edema=0.3; may be repeated', prevalence, {})
+    .option('--uncertain <share>', 'of findings that are drawn faint and hedged', share, 0.1);
 }
 
 function drawing({ seed, size, only, prevalence, uncertain }: Shared): PhantomOptions {
@@ -84,26 +85,7 @@ function observation(text: string): Observation {
 
 const only = (text: string, before: readonly Observation[]) => [...before, observation(text)];
 
-function share(text: string, before: Shared['prevalence']): Shared['prevalence'] {
+function prevalence(text: string, before: Shared['prevalence']): Shared['prevalence'] {
   const [name = '', value = ''] = text.split('=');
-  return { ...before, [observation(name)]: fraction(value) };
-}
-
-function fraction(text: string): number {
-  const value = Number(text);
-  if (text.trim() === '' || !(value >= 0 && value <= 1)) {
-    throw new InvalidArgumentError('Expected a number from 0 to 1.');
-  }
-  return value;
-}
-
-function whole(text: string): number {
-  if (!/^\d+$/.test(text)) throw new InvalidArgumentError('Expected a whole number.');
-  return Number(text);
-}
-
-function count(text: string): number {
-  const value = whole(text);
-  if (value === 0) throw new InvalidArgumentError('Expected 1 or more.');
-  return value;
+  return { ...before, [observation(name)]: share(value) };
 }

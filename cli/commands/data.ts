@@ -1,10 +1,12 @@
-import { type Command, InvalidArgumentError, Option } from 'commander';
+import { type Command, Option } from 'commander';
 import { type Dataset, splitNames } from '../../lib/data/dataset.ts';
 import { inspectDataset, type Inspection, type SplitInspection } from '../../lib/data/inspect.ts';
 import { openIu } from '../../lib/data/iu.ts';
 import { openMimic, paperSubset } from '../../lib/data/mimic.ts';
 import { openPhantom } from '../../lib/data/phantom/dataset.ts';
 import { type Observation, observations } from '../../lib/text/labels/observations.ts';
+import { wholeNumber } from '../args.ts';
+import { printTable } from '../table.ts';
 import { registerPhantomCommands } from './data-sheet.ts';
 
 interface InspectOptions {
@@ -30,7 +32,7 @@ const sources = {
     }),
   iu: (path: string, { views, seed }: InspectOptions) => openIu(path, { views, seed }),
   phantom: async (path: string, { views, seed, size }: InspectOptions) =>
-    openPhantom({ count: whole(path), seed, size, views }),
+    openPhantom({ count: wholeNumber(path), seed, size, views }),
 } satisfies Readonly<Record<string, (path: string, options: InspectOptions) => Promise<Dataset>>>;
 
 /** `radscribe data …`: look at the datasets, and make synthetic ones. */
@@ -53,10 +55,10 @@ export function registerData(program: Command): void {
     .option(
       '--seed <n>',
       'of the split (iu), the subset (mimic) or the studies (phantom)',
-      whole,
+      wholeNumber,
       0,
     )
-    .option('--size <pixels>', 'phantom: edge length of the films', whole, 256)
+    .option('--size <pixels>', 'phantom: edge length of the images', wholeNumber, 256)
     .option('--reports <path>', 'mimic: the reports, a folder or mimic-cxr-reports.zip')
     .addOption(
       new Option('--labels <labeler>', 'mimic: whose labels')
@@ -109,11 +111,14 @@ function describe({ name, fingerprint, leftOut, splits }: Inspection): string {
   return [
     `${name}, fingerprint ${fingerprint}\n`,
     `left out of the index: ${counted(leftOut)}\n\n`,
-    table([['', ...splitNames], ...Object.entries(facts).map(([title, cell]) => row(title, cell))]),
+    printTable([
+      ['', ...splitNames],
+      ...Object.entries(facts).map(([title, cell]) => row(title, cell)),
+    ]),
     '\npositive / uncertain / negative, of the usable studies\n',
-    table(observations.map((observation) => row(observation, prevalence(observation)))),
+    printTable(observations.map((observation) => row(observation, prevalence(observation)))),
     damage.length > 0 ? '\n' : '',
-    table(damage.slice(0, mostNamed).map(({ kind, id, message }) => [kind, id, message])),
+    printTable(damage.slice(0, mostNamed).map(({ kind, id, message }) => [kind, id, message])),
     damage.length > mostNamed ? `and ${damage.length - mostNamed} more, named by --json\n` : '',
   ].join('');
 }
@@ -130,24 +135,4 @@ function counted(counts: Readonly<Record<string, number>>): string {
 
 function percent(part: number, whole: number): string {
   return whole === 0 ? '-' : `${((100 * part) / whole).toFixed(1)}%`;
-}
-
-/** Columns padded to the widest cell. */
-function table(rows: readonly (readonly string[])[]): string {
-  const widths =
-    rows[0]?.map((_, at) => Math.max(...rows.map((row) => row[at]?.length ?? 0))) ?? [];
-  return rows
-    .map((row) =>
-      row
-        .map((cell, at) => cell.padEnd(widths[at] ?? 0))
-        .join('  ')
-        .trimEnd(),
-    )
-    .map((line) => `${line}\n`)
-    .join('');
-}
-
-function whole(text: string): number {
-  if (!/^\d+$/.test(text)) throw new InvalidArgumentError('Expected a whole number.');
-  return Number(text);
 }

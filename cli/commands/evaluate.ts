@@ -1,12 +1,14 @@
 import { writeFile } from 'node:fs/promises';
-import { type Command, InvalidArgumentError, Option } from 'commander';
+import { type Command, Option } from 'commander';
 import { type SplitName, splitNames } from '../../lib/data/dataset.ts';
 import { invalidArgument } from '../../lib/errors.ts';
 import { openStore } from '../../lib/releases/store/open.ts';
 import type { ReleaseStore } from '../../lib/releases/store/store.ts';
-import { type Evaluated, printTables } from '../../lib/training/evaluation/print.ts';
 import { evaluateRelease, newestReleases } from '../../lib/training/evaluation/release.ts';
-import { createDisplay, simpleProgress } from '../../lib/training/progress.ts';
+import { simpleProgress } from '../../lib/training/progress.ts';
+import { count, wholeNumber } from '../args.ts';
+import { type Evaluated, describeTables } from '../evaluation-tables.ts';
+import { createDisplay } from '../progress.ts';
 
 interface EvaluateOptions {
   readonly store: string;
@@ -23,28 +25,38 @@ interface EvaluateOptions {
   readonly json?: true;
 }
 
-/** `radscribe evaluate`: the paper's tables IV to VII of releases, beside both baselines. */
+/** `radscribe evaluate`: the paper's tables IV to VII for releases, with both baselines. */
 export function registerEvaluate(program: Command): void {
   program
     .command('evaluate')
-    .description('judge releases beside the best constant report and the nearest neighbour')
+    .description(
+      'evaluate releases, with the best constant report and the nearest neighbour as baselines',
+    )
     .argument('[releases...]', 'ids, tags or channels of the store')
-    .requiredOption('--store <url>', 'holds the releases')
+    .requiredOption('--store <url>', 'store of the releases')
     .option('--all', 'the newest release of each variant of the store')
     .addOption(new Option('--tables', 'as --all').hideHelp())
-    .option('--recorded', 'what was measured when they were released; computes nothing')
+    .option(
+      '--recorded',
+      'print the evaluation recorded in each release, without computing it again',
+    )
     .option(
       '--data <place>',
-      'mimic:FOLDER, iu:FOLDER or phantom:N; what it was trained on, unless told',
+      'mimic:FOLDER, iu:FOLDER or phantom:N; default: the dataset of its training',
     )
-    .addOption(new Option('--split <name>', 'the test split, unless told').choices([...splitNames]))
-    .option('--studies <n>', 'at most so many', whole)
-    .option('--samples <n>', 'resamples for the confidence intervals, 0 for none', whole, 1000)
-    .option('--threads <n>', 'of the engine; 0 takes all cores', whole, 0)
-    .option('--cache <folder>', 'keeps prepared datasets', 'cache')
+    .addOption(new Option('--split <name>', 'default: test').choices([...splitNames]))
+    .option('--studies <n>', 'at most this many', count)
+    .option(
+      '--samples <n>',
+      'resamples of the confidence intervals; 0: no intervals',
+      wholeNumber,
+      1000,
+    )
+    .option('--threads <n>', 'ONNX Runtime threads; 0: all cores', wholeNumber, 0)
+    .option('--cache <folder>', 'folder of prepared datasets', 'cache')
     .option(
       '--reports <file>',
-      'writes what was generated as JSON lines {"release", "id", "report"}',
+      'write the generated reports as JSON lines {"release", "id", "report"}',
     )
     .option('--json', 'print JSON')
     .addHelpText(
@@ -61,7 +73,7 @@ Examples:
 async function evaluateCommand(names: readonly string[], options: EvaluateOptions): Promise<void> {
   const store = openStore(options.store);
   try {
-    const evaluated = await judge(store, names, options);
+    const evaluated = await evaluateAll(store, names, options);
     if (options.json) {
       const lines = evaluated.map(({ manifest: { id, variant }, tables }) => ({
         id,
@@ -69,13 +81,13 @@ async function evaluateCommand(names: readonly string[], options: EvaluateOption
         tables,
       }));
       process.stdout.write(`${JSON.stringify(lines)}\n`);
-    } else process.stdout.write(printTables(evaluated));
+    } else process.stdout.write(describeTables(evaluated));
   } finally {
     store.close();
   }
 }
 
-async function judge(
+async function evaluateAll(
   store: ReleaseStore,
   names: readonly string[],
   options: EvaluateOptions,
@@ -85,7 +97,7 @@ async function judge(
     ? await newestReleases(store)
     : await Promise.all(names.map(async (name) => store.manifest(await store.resolve(name))));
   if (manifests.length === 0) {
-    const message = isAll ? `${store.url} holds none` : 'name some, or say --all';
+    const message = isAll ? `${store.url} holds none` : 'expected names, or --all';
     throw invalidArgument('RELEASES_MISSING', 'releases', message);
   }
   if (options.recorded) {
@@ -95,7 +107,7 @@ async function judge(
   const evaluated: Evaluated[] = [];
   const reports: string[] = [];
   for (const { id, variant } of manifests) {
-    display.say(`${variant}: release ${id}`);
+    display.print(`${variant}: release ${id}`);
     const result = await evaluateRelease({
       ...options,
       store,
@@ -112,9 +124,4 @@ async function judge(
     await writeFile(options.reports, reports.map((line) => `${line}\n`).join(''));
   }
   return evaluated;
-}
-
-function whole(text: string): number {
-  if (!/^\d+$/.test(text)) throw new InvalidArgumentError('Expected a whole number.');
-  return Number(text);
 }

@@ -1,4 +1,4 @@
-import { type Command, InvalidArgumentError } from 'commander';
+import { type Command, Option } from 'commander';
 import { loadPreset } from '../../lib/models/preset.ts';
 import { type VariantName, variantNames } from '../../lib/models/variants.ts';
 import { titleOf } from '../../lib/checkpoints/architectures.ts';
@@ -8,6 +8,7 @@ import {
   architectureOf,
   importVariant,
 } from '../../lib/checkpoints/variant.ts';
+import { wholeNumber } from '../args.ts';
 
 interface Options {
   readonly variant: VariantName;
@@ -20,18 +21,6 @@ interface Options {
   readonly all?: true;
 }
 
-function parseVariant(value: string): VariantName {
-  const found = variantNames.find((name) => name === value);
-  if (!found) throw new InvalidArgumentError(`expected one of ${variantNames.join(', ')}`);
-  return found;
-}
-
-function parseSeed(value: string): number {
-  const seed = Number(value);
-  if (Number.isSafeInteger(seed) && seed >= 0) return seed;
-  throw new InvalidArgumentError('expected a whole number');
-}
-
 /** `radscribe import`: published checkpoints become the weights that a variant's training starts from. */
 export function registerImport(program: Command): void {
   program
@@ -40,12 +29,14 @@ export function registerImport(program: Command): void {
       'Turn published checkpoints (.safetensors, PyTorch .pth/.bin, Flax .msgpack) into the weights ' +
         'that the training of a variant starts from. Nothing in a checkpoint is ever executed.',
     )
-    .requiredOption('--variant <name>', variantNames.join(', '), parseVariant)
+    .addOption(
+      new Option('--variant <name>', 'variant').choices([...variantNames]).makeOptionMandatory(),
+    )
     .option('--preset <name|file>', 'sizes: paper, demo or a JSON file', 'paper')
     .option('--vision <file>', 'DenseNet121/CheXNet, ResNet101 or ViT, as the variant has it')
     .option('--encoder <file>', 'BERT')
     .option('--decoder <file>', 'T5 (Clinical T5)')
-    .option('--seed <number>', 'seed of the parameters that no checkpoint gives', parseSeed, 0)
+    .option('--seed <number>', 'seed of the parameters that no checkpoint gives', wholeNumber, 0)
     .requiredOption('--output <file>', 'the .safetensors file to write')
     .option('--all', 'list every name, not the first ten')
     .action(async (options: Options) => {

@@ -6,6 +6,7 @@ import { type LabeledReport, type Score, scoreAgreement } from '../../lib/text/l
 import { extractLabels, findMentions, type Reading } from '../../lib/text/labels/extract.ts';
 import { type Observation, observations } from '../../lib/text/labels/observations.ts';
 import { checkLine, type Line, readLines } from '../json-lines.ts';
+import { printTable } from '../table.ts';
 
 interface LabelOptions {
   readonly reading: Reading;
@@ -86,7 +87,7 @@ async function* compare(
       yield* evidence(text, name, reading).map((found) => `${uid}\t${name}\t${side}\t${found}\n`);
     }
   }
-  yield table(scoreAgreement(reports));
+  yield describe(scoreAgreement(reports));
   yield `${reports.length} reports, ${others} lines without chexpert_text left out\n`;
 }
 
@@ -107,17 +108,13 @@ function evidence(text: string, label: Observation, reading: Reading): readonly 
   return found.length > 0 ? found : ['no mention'];
 }
 
-function table(scores: readonly Score[]): string {
-  const share = (value: number) => (Number.isNaN(value) ? '-' : value.toFixed(3));
+function describe(scores: readonly Score[]): string {
+  const print = (value: number) => (Number.isNaN(value) ? '-' : value.toFixed(3));
   const rows = scores.map(({ name, positives, precision, recall, f1 }) => [
     name,
-    `${positives}`,
-    ...[precision, recall, f1].map(share),
+    positives,
+    ...[precision, recall, f1].map(print),
   ]);
-  return [['', 'positives', 'precision', 'recall', 'F1'], ...rows]
-    .map(
-      ([name = '', ...cells]) => name.padEnd(26) + cells.map((cell) => cell.padStart(11)).join(''),
-    )
-    .map((line) => `${line}\n`)
-    .join('');
+  const head = ['', 'positives', 'precision', 'recall', 'F1'];
+  return printTable([head, ...rows], { right: [1, 2, 3, 4] });
 }

@@ -1,9 +1,11 @@
-import { type Command, InvalidArgumentError, Option } from 'commander';
+import { type Command, Option } from 'commander';
 import { z } from 'zod';
 import type { Measured } from '../../lib/text/metrics/bootstrap.ts';
 import { type Evaluation, evaluateReports } from '../../lib/text/metrics/evaluate.ts';
 import { type Pair, splitAtSpaces, wordsOf } from '../../lib/text/metrics/pairs.ts';
+import { wholeNumber } from '../args.ts';
 import { checkLine, readLines } from '../json-lines.ts';
+import { printTable } from '../table.ts';
 
 interface MetricsOptions {
   readonly uncertain: 'positive' | 'negative';
@@ -37,8 +39,13 @@ export function registerMetrics(program: Command): void {
         .default('positive'),
     )
     .option('--tokenized', 'texts are tokenized: split at spaces only, keep the case')
-    .option('--samples <n>', 'bootstrap resamples of the 95 % intervals; 0 for none', whole, 1000)
-    .option('--seed <n>', 'of the bootstrap', whole, 1)
+    .option(
+      '--samples <n>',
+      'bootstrap resamples of the 95 % intervals; 0 for none',
+      wholeNumber,
+      1000,
+    )
+    .option('--seed <n>', 'of the bootstrap', wholeNumber, 1)
     .option('--json', 'print JSON')
     .action(async (file: string, options: MetricsOptions) => {
       const pairs: Pair[] = [];
@@ -66,20 +73,21 @@ function describe(evaluation: Evaluation, samples: number): string {
     '\nclinical efficacy over 5 observations\n',
     rows(clinical5, samples),
     '\nF1 of each observation\n',
-    ...Object.entries(evaluation.observations).map(([name, { f1 }]) => row(name, f1.toFixed(4))),
+    printTable(
+      Object.entries(evaluation.observations).map(([name, { f1 }]) => [name, f1.toFixed(4)]),
+      { indent: 2 },
+    ),
   ].join('');
 }
 
 function rows(figures: Readonly<Record<string, Measured>>, samples: number): string {
-  return Object.entries(figures)
-    .map(([name, { value, low, high }]) => {
-      const interval = samples > 0 ? `   ${low.toFixed(4)} to ${high.toFixed(4)}` : '';
-      return row(spelt(name), `${value.toFixed(4)}${interval}`);
-    })
-    .join('');
+  const cells = Object.entries(figures).map(([name, { value, low, high }]) => [
+    spelt(name),
+    value.toFixed(4),
+    samples > 0 ? `${low.toFixed(4)} to ${high.toFixed(4)}` : '',
+  ]);
+  return printTable(cells, { indent: 2 });
 }
-
-const row = (name: string, cells: string) => `  ${name.padEnd(28)}${cells}\n`;
 
 /** "microF1" as "micro F1". */
 const spelt = (name: string) =>
@@ -88,8 +96,3 @@ const spelt = (name: string) =>
     .replace(/^bleu/, 'BLEU-')
     .replace(/(?<=[a-z])(?=[A-Z])/g, ' ')
     .replace(/ [PR]/, (letter) => letter.toLowerCase());
-
-function whole(text: string): number {
-  if (!/^\d+$/.test(text)) throw new InvalidArgumentError('Expected a whole number.');
-  return Number(text);
-}

@@ -2,27 +2,12 @@ import type { Command } from 'commander';
 import { countFlops, countParameters, publishedCounts } from '../../lib/models/counts.ts';
 import { type Preset, loadPreset } from '../../lib/models/preset.ts';
 import { variantNames } from '../../lib/models/variants.ts';
+import { printTable } from '../table.ts';
 
-/** Columns, those of `left` to the left, numbers to the right. */
-function table(rows: readonly (readonly string[])[], left: readonly number[]): string {
-  const widths = (rows[0] ?? []).map((_, i) =>
-    Math.max(...rows.map((cells) => cells[i]?.length ?? 0)),
-  );
-  const line = (cells: readonly string[]): string =>
-    cells
-      .map((cell, i) => {
-        const width = widths[i] ?? 0;
-        return left.includes(i) ? cell.padEnd(width) : cell.padStart(width);
-      })
-      .join('  ')
-      .trimEnd();
-  return `${rows.map(line).join('\n')}\n`;
-}
-
-const whole = (count: number): string => count.toLocaleString('en-US');
+const grouped = (count: number): string => count.toLocaleString('en-US');
 const giga = (flops: number): string => (flops / 1e9).toPrecision(3);
 
-/** `radscribe models`: what the six variants weigh and cost. */
+/** `radscribe models`: parameters and operations of the six variants. */
 export function registerModels(program: Command): void {
   program
     .command('models')
@@ -55,25 +40,25 @@ function variantTable(preset: Preset): string {
   ];
   for (const variant of variantNames) {
     const { vision, labeler, encoder, fusion, decoder, total } = countParameters(variant, preset);
-    const counts = [vision, labeler, encoder, fusion, decoder, total].map(whole);
+    const counts = [vision, labeler, encoder, fusion, decoder, total].map(grouped);
     const flops = countFlops(variant, preset);
     const costs = [flops.vision, flops.encoder, flops.decoder].map(giga);
     rows.push([variant, ...counts, ...costs]);
   }
-  return table(rows, [0]);
+  return printTable(rows, { right: [1, 2, 3, 4, 5, 6, 7, 8, 9] });
 }
 
 function publishedTable(preset: Preset): string {
   const rows = publishedCounts(preset).map(
     ({ model: { name, total, differences }, ours, expected }) => [
       name,
-      whole(ours),
-      whole(total),
+      grouped(ours),
+      grouped(total),
       differences
-        .map(([what, count]) => `${count < 0 ? '-' : '+'} ${what} ${whole(Math.abs(count))}`)
+        .map(([what, count]) => `${count < 0 ? '-' : '+'} ${what} ${grouped(Math.abs(count))}`)
         .join(', '),
-      ours === expected ? 'equal' : `DIFFERS by ${whole(ours - expected)}`,
+      ours === expected ? 'equal' : `DIFFERS by ${grouped(ours - expected)}`,
     ],
   );
-  return table([['part', 'ours', 'published', 'between them', ''], ...rows], [0, 3, 4]);
+  return printTable([['part', 'ours', 'published', 'difference', ''], ...rows], { right: [1, 2] });
 }

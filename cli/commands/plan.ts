@@ -1,5 +1,5 @@
 import { readFile } from 'node:fs/promises';
-import { type Command, InvalidArgumentError, Option } from 'commander';
+import { type Command, Option } from 'commander';
 import { z } from 'zod';
 import { fileError } from '../../lib/data/files.ts';
 import { invalidArgument } from '../../lib/errors.ts';
@@ -8,6 +8,8 @@ import { type VariantName, variantNames } from '../../lib/models/variants.ts';
 import { type Device, devices } from '../../lib/plan/costs.ts';
 import { type Growth, growth } from '../../lib/plan/limits.ts';
 import { type Demand, type Plan, plan } from '../../lib/plan/sizing.ts';
+import { positiveNumber } from '../args.ts';
+import { printTable } from '../table.ts';
 
 interface PlanOptions {
   readonly rps: number;
@@ -21,24 +23,18 @@ interface PlanOptions {
   readonly json?: true;
 }
 
-const positive = (text: string): number => {
-  const number = Number(text);
-  if (number > 0 && Number.isFinite(number)) return number;
-  throw new InvalidArgumentError('expected a number above 0');
-};
-
 /** `radscribe plan`: how much hardware a load needs, and what is in the way of more. */
 export function registerPlan(program: Command): void {
   program
     .command('plan')
     .description('size a cluster: replicas, memory, p99 and network for a load')
-    .requiredOption('--rps <n>', 'reports a second', positive)
+    .requiredOption('--rps <n>', 'reports a second', positiveNumber)
     .addOption(new Option('--variant <name>', 'model').choices(variantNames).default('vit-label'))
     .addOption(new Option('--gpu <name>', 'device').choices(Object.keys(devices)).default('h200'))
     .option('--preset <name>', 'sizes of the model, as a name or a JSON file', 'paper')
-    .option('--image-kb <n>', 'size of a picture as it is sent, in kB', positive, 500)
-    .option('--tokens <n>', 'tokens of a report, on the average', positive, 80)
-    .option('--p99 <seconds>', 'the longest that 99 % of the reports may take', positive, 10)
+    .option('--image-kb <n>', 'size of a picture as it is sent, in kB', positiveNumber, 500)
+    .option('--tokens <n>', 'tokens of a report, on the average', positiveNumber, 80)
+    .option('--p99 <seconds>', 'the longest that 99 % of the reports may take', positiveNumber, 10)
     .option(
       '--costs <file>',
       'costs measured on your device, instead of the table in lib/plan/costs.ts',
@@ -145,6 +141,18 @@ const seconds = (ms: number): string => `${(ms / 1000).toFixed(ms < 1000 ? 3 : 2
 const rounded = (value: number): string =>
   value >= 100 ? Math.round(value).toLocaleString('en-US') : `${+value.toPrecision(2)}`;
 
+function stageTable({ stages }: Plan): string {
+  const rows = Object.entries(stages).map(([name, { replicas, load, p99Ms, memoryMiB }]) => [
+    name,
+    replicas,
+    `${Math.round(load * 100)} %`,
+    seconds(p99Ms),
+    `${(memoryMiB / 1024).toFixed(1)} GiB`,
+  ]);
+  const head = ['stage', 'replicas', 'load', 'p99', 'memory'];
+  return printTable([head, ...rows], { right: [1, 2, 3, 4] });
+}
+
 function describe(
   options: PlanOptions,
   device: Device,
@@ -156,28 +164,19 @@ function describe(
     `${rps} reports/s of ${variant} (${preset}) on ${costs ?? gpu}: ${planned.gpus} devices`,
     `Costs: ${device.source}.`,
     '',
-    ['stage', 'replicas', 'load', 'p99', 'memory']
-      .map((cell, i) => (i ? cell.padStart(10) : cell.padEnd(10)))
-      .join(''),
-    ...Object.entries(planned.stages).map(([name, { replicas, load, p99Ms, memoryMiB }]) =>
-      [
-        name.padEnd(10),
-        `${replicas}`.padStart(10),
-        `${Math.round(load * 100)} %`.padStart(10),
-        seconds(p99Ms).padStart(10),
-        `${(memoryMiB / 1024).toFixed(1)} GiB`.padStart(10),
-      ].join(''),
-    ),
-    '',
+    stageTable(planned),
     `A report: p50 ${seconds(planned.p50Ms)}, p99 ${seconds(planned.p99Ms)}; its first token: p99 ${seconds(planned.firstTokenP99Ms)}`,
     'Memory holds two releases, for a switch or a canary. Have three replicas of each stage where one may fail.',
     '',
     'Network:',
-    ...Object.entries(planned.hops).map(
-      ([hop, bytes]) =>
-        `  ${hop.padEnd(22)}${`${rounded(bytes / 1000)} kB`.padStart(10)}${`${rounded((bytes * rps) / 1e6)} MB/s`.padStart(12)}`,
+    printTable(
+      Object.entries(planned.hops).map(([hop, bytes]) => [
+        hop,
+        `${rounded(bytes / 1000)} kB`,
+        `${rounded((bytes * rps) / 1e6)} MB/s`,
+      ]),
+      { indent: 2, right: [1, 2] },
     ),
-    '',
     'What is in the way of more:',
     ...grown.flatMap(({ factor, rps: more, gpus, broken }) => [
       `  ${factor}x: ${rounded(more)} reports/s, ${rounded(gpus)} devices${broken.length === 0 ? ': nothing' : ''}`,

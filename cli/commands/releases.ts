@@ -1,107 +1,151 @@
-import { type Command, InvalidArgumentError } from 'commander';
-import type { MetricRow } from '../../lib/releases/manifest.ts';
+import type { Command } from 'commander';
+import { invalidArgument } from '../../lib/errors.ts';
+import { listReleases } from '../../lib/releases/list.ts';
+import { promoteRelease, standardGate } from '../../lib/releases/promote.ts';
 import { exportRelease, importRelease } from '../../lib/releases/store/archive.ts';
-import type { ChannelChange } from '../../lib/releases/store/channels.ts';
-import { type Collected, collectGarbage } from '../../lib/releases/store/collect.ts';
+import { collectGarbage } from '../../lib/releases/store/collect.ts';
 import { openStore } from '../../lib/releases/store/open.ts';
 import type { ReleaseStore } from '../../lib/releases/store/store.ts';
-import { promoteRelease, standardGate } from '../../lib/releases/promote.ts';
 import { printAgreement } from '../../lib/runtime/decode/agreement.ts';
 import { quantizeRelease } from '../../lib/training/quantize.ts';
+import { count, nameList, share, wholeNumber } from '../args.ts';
+import { type ConnectionFlags, connectionOptions, withClient } from '../client.ts';
 import { printTable } from '../table.ts';
-import { type ListedRelease, listReleases } from '../../lib/releases/list.ts';
+import {
+  type MoveFlags,
+  type Printed,
+  type PromoteFlags,
+  type RemoteWork,
+  remoteReleases,
+} from './releases-remote.ts';
+import {
+  describeGc,
+  describeHistory,
+  describeList,
+  describeRows,
+  mebibytes,
+  sizeOf,
+} from './releases-text.ts';
+import { trainerAt } from './trainer-server.ts';
 
-interface Shared {
+interface StoreFlags {
   readonly store: string;
   readonly json?: true;
 }
 
-interface MoveFlags extends Shared {
-  readonly expect?: number;
-  readonly by?: string;
-}
-
-interface PromoteFlags extends MoveFlags {
-  readonly weight?: number;
-  readonly gate: readonly string[];
-  readonly force?: true;
-}
-
-/** `radscribe releases …`: what the store holds, and which release each channel serves. */
+/** `radscribe releases …`: the releases of a store, and the channels that point to them. */
 export function registerReleases(program: Command): void {
   const releases = program
     .command('releases')
-    .description('list, check, promote, roll back and clear away releases')
+    .description('list, verify, promote, roll back, quantize and remove releases')
     .addHelpText(
       'after',
       `
 A store is a folder or a URL: file:///srv/releases, s3://bucket/prefix?region=eu-central-1, or for an
-S3-compatible store s3://bucket/prefix?endpoint=http://host:9000. Credentials come from where the AWS
-SDK looks for them. RELEASE is an id, a tag or a channel.
+S3-compatible store s3://bucket/prefix?endpoint=http://host:9000. Credentials are those of the AWS SDK.
+RELEASE is an id, a tag or a channel. With --server, list, show, promote and rollback ask a trainer
+service for the releases of its store; RELEASE is then an id or a channel.
 
 Examples:
   radscribe releases list --store file:///srv/releases
   radscribe releases promote stable rs-0123456789abcdef01234567 --store s3://models/radscribe
   radscribe releases promote canary v2 --weight 0.05
+  radscribe releases promote stable rs-0123456789abcdef01234567 --server trainer:50055
   radscribe releases rollback stable
   radscribe releases gc --dry-run`,
     );
   registerReading(releases);
   registerMoving(releases);
   registerKeeping(releases);
-  registerQuantise(releases);
+  registerQuantize(releases);
 }
 
-/** A subcommand on a store: `work` gives what is printed, as JSON or in words. */
+/**
+ * A subcommand on a store: `work` gives the output, as JSON and as text. One with `remote` also takes
+ * --server, and then works on a trainer service.
+ */
 function command(
   parent: Command,
   usage: string,
   description: string,
   work: (store: ReleaseStore, flags: never, ...args: never[]) => Promise<Printed>,
+  remote?: RemoteWork,
 ): Command {
-  return parent
+  const made = parent
     .command(usage)
     .description(description)
     .option('--store <url>', 'a folder, file:///… or s3://…', 'releases')
     .option('--json', 'print JSON')
     .action(async (...given: readonly unknown[]) => {
-      const flags = given.at(-2) as Shared;
-      const store = openStore(flags.store);
-      try {
-        const { json, text } = await work(
-          store,
-          flags as never,
-          ...(given.slice(0, -2) as never[]),
-        );
-        process.stdout.write(flags.json ? `${JSON.stringify(json)}\n` : text);
-      } finally {
-        store.close();
-      }
+      const flags = given.at(-2) as StoreFlags & RemoteFlags;
+      const args = given.slice(0, -2) as never[];
+      const { json, text } =
+        remote && flags.server !== undefined
+          ? await onServer(flags, flags.server, remote, args)
+          : await onStore(flags.store, (store) => work(store, flags as never, ...args));
+      process.stdout.write(flags.json ? `${JSON.stringify(json)}\n` : text);
     });
+  if (!remote) return made;
+  return connectionOptions(
+    made.option('--server <host:port>', 'trainer service whose store is used instead of --store'),
+  );
 }
 
-interface Printed {
-  readonly json: unknown;
-  readonly text: string;
+interface RemoteFlags extends ConnectionFlags, PromoteFlags {
+  readonly server?: string;
+}
+
+async function onStore<T>(url: string, work: (store: ReleaseStore) => Promise<T>): Promise<T> {
+  const store = openStore(url);
+  try {
+    return await work(store);
+  } finally {
+    store.close();
+  }
+}
+
+function onServer(
+  flags: RemoteFlags,
+  address: string,
+  work: RemoteWork,
+  args: readonly string[],
+): Promise<Printed> {
+  // The service decides both: its settings have the gate, and it names itself in the history.
+  for (const name of ['gate', 'by'] as const) {
+    if (!(name in flags)) continue;
+    throw invalidArgument('OPTIONS_CONFLICT', `--${name}`, 'cannot be given with --server');
+  }
+  return withClient(trainerAt(address), flags, (client, call) =>
+    work({ client, call }, flags, ...args),
+  );
 }
 
 function registerReading(releases: Command): void {
-  command(releases, 'list', 'list the releases of the store', async (store) => {
-    const { releases: found, damaged } = await listReleases(store);
-    return { json: { releases: found, damaged }, text: describeList(found, damaged, store.url) };
-  });
+  command(
+    releases,
+    'list',
+    'list the releases of the store',
+    async (store) => {
+      const { releases: found, damaged } = await listReleases(store);
+      return { json: { releases: found, damaged }, text: describeList(found, damaged, store.url) };
+    },
+    remoteReleases.list,
+  );
   command(
     releases,
     'show <release>',
     'print the manifest and the evaluation of a release',
-    async (store, _: Shared, name: string) => {
+    async (store, _: StoreFlags, name: string) => {
       const manifest = await store.manifest(await store.resolve(name));
       const { id, variant, preset, quantisation, provenance, evaluation, files } = manifest;
       const facts: readonly (readonly string[])[] = [
         ['release', id],
         ['variant', `${variant}, preset ${preset.name}, quantisation ${quantisation}`],
         ['size', mebibytes(sizeOf(files))],
-        ['made', `${provenance.createdAt}, in ${provenance.durationS} s, seed ${provenance.seed}`],
+        [
+          'created',
+          `${provenance.createdAt}, in ${provenance.durationS} s, seed ${provenance.seed}`,
+        ],
         ['dataset', `${provenance.dataset.name}, ${provenance.dataset.fingerprint}`],
         ['code', provenance.codeVersion],
         ['parent', provenance.parent ?? 'none'],
@@ -110,15 +154,15 @@ function registerReading(releases: Command): void {
         ({ title, split, studies, model, baselines }) =>
           `\n${title} (${studies} studies of ${split})\n${describeRows({ model, ...baselines })}`,
       );
-      const text = facts.map(([name = '', value = '']) => `${name.padEnd(8)} ${value}\n`).join('');
-      return { json: manifest, text: text + tables.join('') };
+      return { json: manifest, text: printTable(facts) + tables.join('') };
     },
+    remoteReleases.show,
   );
   command(
     releases,
     'verify <release>',
     'fetch a release and check every file against its digest',
-    async (store, _: Shared, name: string) => {
+    async (store, _: StoreFlags, name: string) => {
       const { manifest, folder } = await store.open(await store.resolve(name));
       const files = Object.keys(manifest.files).length;
       const text = `${manifest.id}: ${files} files, ${mebibytes(sizeOf(manifest.files))}, all as released\n`;
@@ -128,8 +172,8 @@ function registerReading(releases: Command): void {
   command(
     releases,
     'history <channel>',
-    'print how a channel was moved, newest first',
-    async (store, _: Shared, channel: string) => {
+    'print the changes of a channel, newest first',
+    async (store, _: StoreFlags, channel: string) => {
       await store.channels.find(channel);
       const changes = await store.channels.history(channel);
       if (changes.length === 0) await store.channels.get(channel);
@@ -144,24 +188,29 @@ function registerMoving(releases: Command): void {
     'promote <channel> <release>',
     "point a channel at a release, unless it is worse than the channel's",
     async (store, flags: PromoteFlags, channel: string, name: string) => {
-      const { expect, weight, by, gate, force = false } = flags;
+      const { expect, weight, by, gate = standardGate, force = false } = flags;
       const release = await store.resolve(name);
       const options = { gate, force, expectedGeneration: expect, weight, by };
       const state = await promoteRelease(store, channel, release, options);
-      const share = weight === undefined ? '' : ` with ${100 * weight} % of its variant's requests`;
-      const text = `${channel} serves ${release}${share}, generation ${state.generation}\n`;
+      const part = weight === undefined ? '' : ` with ${100 * weight} % of its variant's requests`;
+      const text = `${channel} serves ${release}${part}, generation ${state.generation}\n`;
       return { json: state, text };
     },
+    remoteReleases.promote,
   )
     .option(
       '--weight <share>',
-      "share of the variant's requests, 0 to 1; without it, the rest",
+      "share of the variant's requests, 0 to 1; default: what other channels leave",
       share,
     )
-    .option('--gate <metrics>', 'what may not get worse', names, standardGate)
-    .option('--force', 'promote it even if it is worse')
-    .option('--expect <generation>', 'only if the channel is still at this generation', whole)
-    .option('--by <who>', 'for the history');
+    .option(
+      '--gate <metrics>',
+      `metrics on which the release must not be worse; default: ${standardGate.join(',')}`,
+      nameList,
+    )
+    .option('--force', 'promote the release even if it is worse')
+    .option('--expect <generation>', 'only if the channel is still at this generation', wholeNumber)
+    .option('--by <name>', 'who moved the channel, for its history');
   command(
     releases,
     'rollback <channel>',
@@ -171,37 +220,38 @@ function registerMoving(releases: Command): void {
       const text = `${channel} serves ${state.release} again, generation ${state.generation}\n`;
       return { json: state, text };
     },
+    remoteReleases.rollback,
   )
-    .option('--expect <generation>', 'only if the channel is still at this generation', whole)
-    .option('--by <who>', 'for the history');
+    .option('--expect <generation>', 'only if the channel is still at this generation', wholeNumber)
+    .option('--by <name>', 'who moved the channel, for its history');
   command(
     releases,
     'close <channel>',
-    'let a channel point to nothing; rollback opens it again',
+    'let a channel point to no release; rollback opens it again',
     async (store, { expect, by }: MoveFlags, channel: string) => {
       await store.channels.close(channel, { expectedGeneration: expect, by });
-      return { json: { channel, release: null }, text: `${channel} serves nothing\n` };
+      return { json: { channel, release: null }, text: `${channel} serves no release\n` };
     },
   )
-    .option('--expect <generation>', 'only if the channel is still at this generation', whole)
-    .option('--by <who>', 'for the history');
+    .option('--expect <generation>', 'only if the channel is still at this generation', wholeNumber)
+    .option('--by <name>', 'who moved the channel, for its history');
   command(
     releases,
     'tag <tag> <release>',
-    'name a release for good, which also keeps it from being cleared away',
-    async (store, _: Shared, tag: string, name: string) => {
+    'give a release a name; a tagged release is never removed',
+    async (store, _: StoreFlags, tag: string, name: string) => {
       const release = await store.resolve(name);
       await store.tag(tag, release);
-      return { json: { tag, release }, text: `${tag} names ${release}\n` };
+      return { json: { tag, release }, text: `${tag} is a tag of ${release}\n` };
     },
   );
-  command(releases, 'untag <tag>', 'remove a tag', async (store, _: Shared, tag: string) => {
+  command(releases, 'untag <tag>', 'remove a tag', async (store, _: StoreFlags, tag: string) => {
     await store.untag(tag);
     return { json: { tag }, text: `${tag} is removed\n` };
   });
 }
 
-interface CollectFlags extends Shared {
+interface CollectFlags extends StoreFlags {
   readonly minAge: number;
   readonly keep: number;
   readonly dryRun?: true;
@@ -211,7 +261,7 @@ function registerKeeping(releases: Command): void {
   command(
     releases,
     'gc',
-    'remove releases that no channel, tag or running service names',
+    'remove releases that no channel, tag or running service uses',
     async (store, { minAge, keep, dryRun }: CollectFlags) => {
       const options = { minAgeMs: minAge * 3_600_000, keepPerVariant: keep, dryRun };
       const collected = await collectGarbage(store, options);
@@ -221,14 +271,14 @@ function registerKeeping(releases: Command): void {
       };
     },
   )
-    .option('--min-age <hours>', 'keep what was published since', whole, 24)
-    .option('--keep <n>', 'keep the newest of each variant', whole, 3)
-    .option('--dry-run', 'say what would be removed, remove nothing');
+    .option('--min-age <hours>', 'keep releases that are younger', wholeNumber, 24)
+    .option('--keep <n>', 'keep this many of each variant, the newest', wholeNumber, 3)
+    .option('--dry-run', 'print what would be removed, remove nothing');
   command(
     releases,
     'export <release> <folder>',
     'copy a release into an empty folder',
-    async (store, _: Shared, name: string, folder: string) => {
+    async (store, _: StoreFlags, name: string, folder: string) => {
       const { id } = await exportRelease(store, await store.resolve(name), folder);
       return { json: { release: id, folder }, text: `${id} is in ${folder}\n` };
     },
@@ -236,27 +286,27 @@ function registerKeeping(releases: Command): void {
   command(
     releases,
     'import <folder>',
-    'check a release folder and publish it, or all the releases of a folder of them',
-    async (store, _: Shared, folder: string) => {
+    'verify a release folder and publish it, or all release folders in a folder',
+    async (store, _: StoreFlags, folder: string) => {
       const ids = await importRelease(store, folder);
       return { json: { releases: ids }, text: ids.map((id) => `${id} is published\n`).join('') };
     },
   );
 }
 
-interface QuantiseFlags extends Shared {
+interface QuantizeFlags extends StoreFlags {
   readonly data?: string;
   readonly studies?: number;
   readonly threads: number;
   readonly cache: string;
 }
 
-function registerQuantise(releases: Command): void {
+function registerQuantize(releases: Command): void {
   command(
     releases,
-    'quantise <release>',
-    'publish a release again with 8-bit weights, and say what that costs',
-    async (store, flags: QuantiseFlags, name: string) => {
+    'quantize <release>',
+    'publish a copy of a release with 8-bit weights, and print how far the two agree',
+    async (store, flags: QuantizeFlags, name: string) => {
       const release = await store.resolve(name);
       const { manifest, parent, agreement } = await quantizeRelease({ ...flags, store, release });
       const [before, after] = [parent, manifest].map(({ files }) => mebibytes(sizeOf(files)));
@@ -269,85 +319,9 @@ function registerQuantise(releases: Command): void {
   )
     .option(
       '--data <place>',
-      'judged on mimic:FOLDER, iu:FOLDER or phantom:N; unless told, as before',
+      'evaluated on mimic:FOLDER, iu:FOLDER or phantom:N; default: the dataset of its training',
     )
-    .option('--studies <n>', 'at most so many', whole)
-    .option('--threads <n>', 'of the engine; 0 takes all cores', whole, 0)
-    .option('--cache <folder>', 'keeps prepared datasets', 'cache');
-}
-
-const sizeOf = (files: Readonly<Record<string, { readonly bytes: number }>>): number =>
-  Object.values(files).reduce((sum, { bytes }) => sum + bytes, 0);
-
-const mebibytes = (bytes: number): string => `${(bytes / 2 ** 20).toFixed(1)} MiB`;
-
-function describeList(
-  releases: readonly ListedRelease[],
-  damaged: readonly { readonly id: string; readonly message: string }[],
-  url: string,
-): string {
-  if (releases.length + damaged.length === 0) return `${url} holds no releases\n`;
-  const rows = releases.map(({ id, variant, preset, createdAt, bytes, channels, tags }) => {
-    const names = [...channels, ...tags.map((tag) => `tag ${tag}`)].join(', ');
-    return [id, variant, preset, createdAt.slice(0, 16), mebibytes(bytes), names];
-  });
-  const table = printTable(['release', 'variant', 'preset', 'made', 'size', 'named by'], rows);
-  return table + damaged.map(({ message }) => `damaged: ${message}\n`).join('');
-}
-
-function describeRows(rows: Readonly<Record<string, MetricRow>>): string {
-  const names = [...new Set(Object.values(rows).flatMap(({ metrics }) => Object.keys(metrics)))];
-  return printTable(
-    ['metric', ...Object.keys(rows)],
-    names.map((name) =>
-      [name].concat(
-        Object.values(rows).map(({ metrics, intervals }) => {
-          const value = metrics[name]?.toFixed(3) ?? '-';
-          const interval = intervals?.[name]?.map((bound) => bound.toFixed(3)).join('..');
-          return interval === undefined ? value : `${value} (${interval})`;
-        }),
-      ),
-    ),
-  );
-}
-
-function describeHistory(changes: readonly ChannelChange[]): string {
-  return printTable(
-    ['generation', 'when', 'change', 'release', 'weight', 'by'],
-    changes.map(({ generation, updatedAt, change, release, weight, by }) => [
-      generation,
-      updatedAt.slice(0, 19),
-      change,
-      release ?? '-',
-      weight === undefined ? '-' : String(weight),
-      by ?? '-',
-    ]),
-  );
-}
-
-function describeGc({ removed, kept, unfinished }: Collected, dryRun: boolean | undefined): string {
-  const verb = dryRun ? 'would be removed' : 'removed';
-  const bytes = removed.reduce((sum, release) => sum + release.bytes, 0);
-  return [
-    ...kept.map(({ release, why }) => `${release}  kept: ${why}`),
-    ...removed.map((release) => `${release.release}  ${verb}: ${mebibytes(release.bytes)}`),
-    ...unfinished.map((id) => `${id}  ${verb}: was never published whole`),
-    `${removed.length + unfinished.length} ${verb} (${mebibytes(bytes)}), ${kept.length} kept`,
-    '',
-  ].join('\n');
-}
-
-const names = (text: string): string[] => text.split(',').map((name) => name.trim());
-
-function share(text: string): number {
-  const value = Number(text);
-  if (text.trim() === '' || !(value >= 0 && value <= 1)) {
-    throw new InvalidArgumentError('Expected a number from 0 to 1.');
-  }
-  return value;
-}
-
-function whole(text: string): number {
-  if (!/^\d+$/.test(text)) throw new InvalidArgumentError('Expected a whole number.');
-  return Number(text);
+    .option('--studies <n>', 'at most this many', count)
+    .option('--threads <n>', 'ONNX Runtime threads; 0: all cores', wholeNumber, 0)
+    .option('--cache <folder>', 'folder of prepared datasets', 'cache');
 }

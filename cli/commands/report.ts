@@ -1,10 +1,11 @@
 import { type Command, Option } from 'commander';
 import { variantNames } from '../../lib/models/variants.ts';
 import type { GenerateReportResponse } from '../../lib/rpc/messages.ts';
-import { findPictures } from '../images.ts';
+import { type ConnectionFlags, connectionOptions } from '../client.ts';
+import { findImages } from '../images.ts';
 import { type Reported, requestReports } from '../report-client.ts';
 
-interface ReportOptions {
+interface ReportOptions extends ConnectionFlags {
   readonly address: string;
   readonly json?: true;
   readonly study?: true;
@@ -12,51 +13,42 @@ interface ReportOptions {
   readonly variant?: string;
   readonly release?: string;
   readonly channel?: string;
-  readonly token?: string;
-  readonly tlsCa?: string;
 }
 
-/** `radscribe report IMAGE...`: the reports of pictures, from a running gateway. */
+/** `radscribe report IMAGE...`: reports of images, from a running gateway. */
 export function registerReport(program: Command): void {
-  program
-    .command('report')
+  connectionOptions(program.command('report'))
     .description('send radiographs to a running gateway and print their reports')
     .argument('<image...>', 'JPEG, PNG, TIFF or DICOM files, or folders of them')
     .option('--address <host:port>', 'of the gateway', '127.0.0.1:50051')
-    .option('--json', 'print JSON, a line a study')
-    .option('--study', 'the pictures are views of one study, instead of a study each')
-    .option('--indication <text>', 'why the study was made')
-    .addOption(new Option('--variant <name>', 'which model answers').choices([...variantNames]))
-    .option('--release <id>', 'which release answers')
-    .option('--channel <name>', 'which channel answers')
-    .addOption(new Option('--token <token>', 'bearer token for the gateway').env('RADSCRIBE_TOKEN'))
-    .option('--tls-ca <file>', 'who signed the certificate of the gateway, PEM')
-    .addHelpText('after', '\nExit code 1 where a study got no report.')
+    .option('--json', 'print JSON, one line per study')
+    .option('--study', 'all images are views of one study; default: each is a study of its own')
+    .option('--indication <text>', 'clinical indication of the study')
+    .addOption(new Option('--variant <name>', 'variant to use').choices([...variantNames]))
+    .option('--release <id>', 'release to use')
+    .option('--channel <name>', 'channel to use')
+    .addHelpText('after', '\nExit code 1 if any study got no report.')
     .action(report);
 }
 
 async function report(paths: readonly string[], options: ReportOptions): Promise<void> {
-  const { address, json, study, indication = '', token, tlsCa } = options;
-  const files = await findPictures(paths);
+  const { address, json, study, indication = '' } = options;
+  const files = await findImages(paths);
   const studies = study ? [files] : files.map((file) => [file]);
   const { release, channel, variant } = options;
   const target = { release, channel, variant };
   const given = Object.fromEntries(Object.entries(target).filter(([, value]) => value));
   const bar = progressBar(process.stderr, studies.length);
   let failed = 0;
-  const answers = requestReports(studies, {
-    address,
-    token,
-    tls: { ca: tlsCa },
-    request: { indication, includeLabels: true, ...given },
-  });
+  const request = { indication, includeLabels: true, ...given };
+  const print = (reported: Reported): void => {
+    if ('error' in reported) failed += 1;
+    bar.clear();
+    process.stdout.write(json ? `${JSON.stringify(asJson(reported))}\n` : asText(reported));
+    bar.advance(failed);
+  };
   try {
-    for await (const reported of answers) {
-      if ('error' in reported) failed += 1;
-      bar.clear();
-      process.stdout.write(json ? `${JSON.stringify(asJson(reported))}\n` : asText(reported));
-      bar.advance(failed);
-    }
+    await requestReports(studies, { address, connection: options, request }, print);
   } finally {
     bar.clear();
   }
@@ -107,15 +99,15 @@ function asText(reported: Reported): string {
 
 const barWidth = 24;
 
-/** One line that changes, on a terminal and for more than one study; else nothing. */
+/** A progress bar, on a terminal and for more than one study. */
 function progressBar(stream: NodeJS.WriteStream, count: number) {
-  const shown = stream.isTTY && count > 1;
+  const isShown = stream.isTTY && count > 1;
   let done = 0;
   const draw = (failed: number): void => {
     const filled = Math.round((done / count) * barWidth);
     const bar = '='.repeat(filled).padEnd(barWidth);
     const failures = failed > 0 ? `, ${failed} failed` : '';
-    if (shown) stream.write(`[${bar}] ${done}/${count} studies${failures}`);
+    if (isShown) stream.write(`[${bar}] ${done}/${count} studies${failures}`);
   };
   draw(0);
   return {
@@ -124,7 +116,7 @@ function progressBar(stream: NodeJS.WriteStream, count: number) {
       draw(failed);
     },
     clear: (): void => {
-      if (shown) stream.write('\r\x1b[2K');
+      if (isShown) stream.write('\r\x1b[2K');
     },
   };
 }

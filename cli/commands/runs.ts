@@ -1,115 +1,168 @@
 import type { Command } from 'commander';
-import { align } from '../../lib/training/evaluation/print.ts';
-import { printDuration } from '../../lib/training/progress.ts';
-import { type Run, type RunEvent, RunDatabase, hasEnded } from '../../lib/training/database.ts';
+import { invalidArgument } from '../../lib/errors.ts';
+import { RunDatabase, type RunEvent, hasEnded } from '../../lib/training/database.ts';
+import { wholeNumber } from '../args.ts';
+import { type ConnectionFlags, connectionOptions, withClient } from '../client.ts';
+import { printDuration, printFacts } from '../progress.ts';
+import { printTable } from '../table.ts';
+import { type RunSource, type ShownRun, localRuns, remoteRuns } from './run-source.ts';
+import { type ConfigFlags, configOptions, givenConfig } from './train-options.ts';
+import { trainHere } from './train.ts';
+import { trainerAt } from './trainer-server.ts';
 
-interface RunsOptions {
+interface RunsFlags extends ConnectionFlags {
+  readonly server?: string;
   readonly runs: string;
   readonly json?: true;
-  readonly after?: string;
 }
 
-/** `radscribe runs …`: what was trained, what is being trained. */
+interface CreateFlags extends RunsFlags, ConfigFlags {
+  readonly store?: string;
+  readonly channel: string;
+  readonly requestId: string;
+}
+
+/** `radscribe runs …`: the training runs of a folder, or of a trainer service. */
 export function registerRuns(program: Command): void {
-  const runs = program.command('runs').description('list, follow and cancel training runs');
-  shared(runs.command('list'))
-    .description('all runs, the newest first')
-    .action((options: RunsOptions) => withRuns(options, list));
-  shared(runs.command('show'))
-    .argument('<run>')
-    .description('one run: its config, its state, where it stands')
-    .action((id: string, options: RunsOptions) => withRuns(options, (db) => show(db, id)));
-  shared(runs.command('watch'))
-    .argument('<run>')
-    .option('--after <sequence>', 'only events after this one', '0')
-    .description('the events of a run as they come, until it ends')
-    .action((id: string, options: RunsOptions) =>
-      withRuns(options, (db) => watch(db, id, Number(options.after), options.json === true)),
+  const runs = program
+    .command('runs')
+    .description('create, list, follow, cancel and resume training runs')
+    .addHelpText(
+      'after',
+      `
+Without --server the runs are those of a folder of this machine. There, \`create\` only queues a run, for
+the trainer service of that folder; \`radscribe train\` creates a run and trains it.
+
+Examples:
+  radscribe runs create --server trainer:50055 --variant vit-label --preset demo --data phantom:4000
+  radscribe runs watch run-1b2c3d4e --server trainer:50055 --tls-ca ca.pem
+  radscribe runs resume run-1b2c3d4e`,
     );
-  shared(runs.command('cancel'))
+  common(configOptions(runs.command('create')))
+    .description('put a new run into the queue')
+    .option('--store <url>', 'store that gets the release; a server uses its own')
+    .option('--channel <name>', 'promote the release to this channel of the store', '')
+    .option('--request-id <id>', 'a repeated call with the same id creates no second run', '')
+    .action((flags: CreateFlags) => withRuns(flags, (source) => create(source, flags)));
+  common(runs.command('list'))
+    .description('list the runs, newest first')
+    .action((flags: RunsFlags) => withRuns(flags, (source) => list(source, flags)));
+  common(runs.command('show'))
     .argument('<run>')
-    .description('end a run for good; one that trains ends after its step')
-    .action((id: string, options: RunsOptions) =>
-      withRuns(options, (db) => {
-        const run = db.requestCancel(id);
-        say(run.state === 'running' ? `${id} ends after its step` : `${id} is ${run.state}`);
-      }),
+    .description('print a run: its config, its state, its progress')
+    .action((id: string, flags: RunsFlags) =>
+      withRuns(flags, async (source) => print(JSON.stringify(await source.get(id), undefined, 2))),
     );
+  common(runs.command('watch'))
+    .argument('<run>')
+    .option('--after <sequence>', 'only events after this one', wholeNumber, 0)
+    .description('print the events of a run until it has ended')
+    .action((id: string, flags: RunsFlags & { readonly after: number }) =>
+      withRuns(flags, (source) => watch(source, id, flags)),
+    );
+  common(runs.command('cancel'))
+    .argument('<run>')
+    .description('end a run for good; one that trains ends after the step under way')
+    .action((id: string, flags: RunsFlags) =>
+      withRuns(flags, async (source) => printChanged(await source.cancel(id), flags)),
+    );
+  common(runs.command('resume'))
+    .argument('<run>')
+    .option('--cache <folder>', 'without --server: folder of prepared datasets', 'cache')
+    .description(
+      'let a run that failed or was interrupted go on; without --server, in this process',
+    )
+    .action(resume);
 }
 
-const shared = (command: Command): Command =>
-  command
-    .option('--runs <folder>', 'holds the runs and their database', 'runs')
+const common = (command: Command): Command =>
+  connectionOptions(command)
+    .option('--server <host:port>', 'trainer service whose runs these are')
+    .option('--runs <folder>', 'without --server: folder of the runs and their database', 'runs')
     .option('--json', 'print JSON');
 
-const say = (line: string): void => {
-  process.stdout.write(`${line}\n`);
-};
+const print = (line: string): void => void process.stdout.write(`${line}\n`);
 
 async function withRuns(
-  options: RunsOptions,
-  work: (database: RunDatabase, options: RunsOptions) => void | Promise<void>,
+  flags: RunsFlags & { readonly store?: string },
+  work: (source: RunSource) => Promise<void>,
 ): Promise<void> {
-  using database = new RunDatabase(options.runs);
-  await work(database, options);
+  const { server, runs, store } = flags;
+  if (server === undefined) {
+    using database = new RunDatabase(runs);
+    return await work(localRuns(database, store ?? null));
+  }
+  if (store !== undefined) {
+    throw invalidArgument(
+      'OPTIONS_CONFLICT',
+      '--store',
+      'not with --server, which has its own store',
+    );
+  }
+  return await withClient(trainerAt(server), flags, (client, call) =>
+    work(remoteRuns(client, call)),
+  );
 }
 
-function list(database: RunDatabase, { json }: RunsOptions): void {
-  const runs = database.list({ limit: 1000 });
-  if (json) return say(JSON.stringify(runs));
+async function create(source: RunSource, flags: CreateFlags): Promise<void> {
+  const { channel, requestId } = flags;
+  printChanged(await source.create({ config: givenConfig(flags), channel, requestId }), flags);
+}
+
+async function resume(id: string, flags: RunsFlags & { readonly cache: string }): Promise<void> {
+  const { server, runs } = flags;
+  if (server !== undefined) {
+    await withClient(trainerAt(server), flags, async (client, call) =>
+      printChanged(await remoteRuns(client, call).resume(id), flags),
+    );
+    return;
+  }
+  using database = new RunDatabase(runs);
+  await trainHere(database, database.get(id), flags);
+}
+
+function printChanged(run: ShownRun, { json }: RunsFlags): void {
+  if (json) print(JSON.stringify(run));
+  else if (run.cancelRequested && !isOver(run)) print(`${run.id} ends after the step under way`);
+  else print(`${run.id} is ${run.state}`);
+}
+
+const isOver = ({ state }: ShownRun): boolean => state !== 'killed' && hasEnded(state);
+
+async function list(source: RunSource, { json }: RunsFlags): Promise<void> {
+  const runs = await source.list();
+  if (json) return print(JSON.stringify(runs));
+  const head = ['run', 'state', 'variant', 'preset', 'data', 'progress', 'release'];
   const rows = runs.map((run) => [
     run.id,
-    stateOf(database, run),
+    run.state,
     run.config.variant,
     run.config.preset,
     run.config.data,
-    where(run),
+    progressOf(run),
     run.release ?? '',
   ]);
-  const head = ['run', 'state', 'variant', 'preset', 'data', 'where', 'release'];
-  return say(align([head, ...rows]).trimEnd());
+  return print(printTable([head, ...rows]).trimEnd());
 }
 
-/** A run whose trainer was killed says `running` until it is resumed; this tells the difference. */
-const stateOf = (database: RunDatabase, { id, state }: Run): string =>
-  state === 'running' && !database.isHeld(id) ? 'killed' : state;
-
-function where({ progress, error, state }: Run): string {
+function progressOf(run: ShownRun): string {
+  const { progress, error } = run;
   if (error) return error.reason;
-  if (!progress || hasEnded(state)) return '';
+  if (!progress || isOver(run)) return '';
   const { stage, step, totalSteps, etaSeconds } = progress;
   const left = etaSeconds === null ? '' : `, ${printDuration(etaSeconds)} left`;
   return `${stage} ${step}/${totalSteps}${left}`;
 }
 
-function show(database: RunDatabase, id: string): void {
-  const run = database.get(id);
-  say(JSON.stringify({ ...run, state: stateOf(database, run) }, undefined, 2));
-}
-
-const pollMs = 500;
-
 async function watch(
-  database: RunDatabase,
+  source: RunSource,
   id: string,
-  after: number,
-  json: boolean,
+  { after, json }: RunsFlags & { readonly after: number },
 ): Promise<void> {
-  let last = after;
-  for (;;) {
-    const { state } = database.get(id);
-    for (const event of database.events(id, last)) {
-      say(json ? JSON.stringify(event) : describe(event));
-      last = event.sequence;
-    }
-    if (hasEnded(state) && database.events(id, last).length === 0) return;
-    await new Promise((done) => setTimeout(done, pollMs));
+  for await (const event of source.watch(id, after)) {
+    print(json ? JSON.stringify(event) : describe(event));
   }
 }
 
-function describe({ sequence, at, kind, data }: RunEvent): string {
-  const facts = Object.entries(data)
-    .filter(([, value]) => typeof value !== 'object')
-    .map(([name, value]) => `${name} ${String(value)}`);
-  return `${sequence} ${at} ${kind}: ${facts.join(', ')}`;
-}
+const describe = ({ sequence, at, kind, data }: RunEvent): string =>
+  `${sequence} ${at} ${kind}: ${printFacts(data)}`;

@@ -1,7 +1,7 @@
 import { createReadStream } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { createInterface } from 'node:readline';
-import { type Command, InvalidArgumentError, Option } from 'commander';
+import { type Command, Option } from 'commander';
 import { exists, missing } from '../../lib/data/files.ts';
 import { loadTokenizer, trainUnigram, trainWordPiece } from '../../lib/text/tokenizer.ts';
 import {
@@ -10,6 +10,7 @@ import {
 } from '../../lib/text/tokenizer-import.ts';
 import type { TokenizerJson } from '../../lib/text/tokenizer-json.ts';
 import { writeAtomically } from '../../lib/atomic.ts';
+import { count, wholeNumber } from '../args.ts';
 
 const trainers = { wordpiece: trainWordPiece, unigram: trainUnigram } as const;
 
@@ -27,7 +28,7 @@ export function registerTokenizer(program: Command): void {
     )
     .requiredOption('--output <file>', 'the tokenizer.json to write')
     .option('--cased', 'vocab.txt: the model tells capitals from small letters')
-    .option('--extra-ids <n>', '.model: sentinels <extra_id_…> after the pieces', whole, 100)
+    .option('--extra-ids <n>', '.model: sentinels <extra_id_…> after the pieces', wholeNumber, 100)
     .action(async (file: string, options: Destination & ConvertOptions) =>
       write(await convert(file, options), options),
     );
@@ -40,7 +41,7 @@ export function registerTokenizer(program: Command): void {
         .choices(Object.keys(trainers))
         .makeOptionMandatory(),
     )
-    .requiredOption('--size <n>', 'most tokens, special ones included', whole)
+    .requiredOption('--size <n>', 'most tokens, special ones included', count)
     .requiredOption('--output <file>', 'the tokenizer.json to write')
     .action(async (file: string, options: Destination & TrainOptions) =>
       write(trainers[options.kind](await readTexts(file), options.size), options),
@@ -80,9 +81,4 @@ async function write(json: TokenizerJson, { output }: Destination): Promise<void
   const { vocabularySize } = loadTokenizer(json);
   await writeAtomically(output, async (file) => file.writeFile(`${JSON.stringify(json)}\n`));
   process.stdout.write(`${output}: ${json.model.type}, ${vocabularySize} tokens\n`);
-}
-
-function whole(text: string): number {
-  if (!/^\d+$/.test(text)) throw new InvalidArgumentError('Expected a whole number.');
-  return Number(text);
 }

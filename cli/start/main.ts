@@ -1,18 +1,17 @@
 import { fileURLToPath } from 'node:url';
 import { Command, InvalidArgumentError } from 'commander';
 import { DomainError } from '../../lib/errors.ts';
+import { nameList } from '../args.ts';
 import { startCluster } from './start.ts';
 
 const here = (path: string): string => fileURLToPath(new URL(path, import.meta.url));
 
 function port(text: string): number {
   const value = Number(text);
-  // The other services take the three that follow.
+  // The other services use the next three.
   if (Number.isInteger(value) && value >= 1 && value <= 65_532) return value;
-  throw new InvalidArgumentError('expected a port from 1 to 65532');
+  throw new InvalidArgumentError('Expected a port from 1 to 65532.');
 }
-
-const list = (text: string): readonly string[] => text.split(',').filter((item) => item !== '');
 
 interface Options {
   readonly once?: true;
@@ -24,19 +23,29 @@ interface Options {
 }
 
 const program = new Command('npm start --')
-  .description('Start the whole cluster on this machine and write a first report.')
-  .option('--once', 'end after the report')
-  .option('--image <file>', 'the radiograph to send', here('sample.png'))
+  .description('Start the whole cluster on this machine and generate a first report.')
+  .option('--once', 'stop after the report')
+  .option('--image <file>', 'the image to send', here('sample.png'))
   .option('--store <place>', 'the release store', here('../../releases'))
-  .option('--channels <names>', 'channels to serve, separated by commas', list, ['stable'])
-  .option('--port <n>', 'gRPC port of the gateway; the models take the next three', port, 50_051)
-  .option('--metrics-port <n>', 'metrics port of the gateway; the models likewise', port, 9464)
+  .option('--channels <names>', 'channels to serve, separated by commas', nameList, ['stable'])
+  .option(
+    '--port <n>',
+    'gRPC port of the gateway; the model services use the next three',
+    port,
+    50_051,
+  )
+  .option(
+    '--metrics-port <n>',
+    'metrics port of the gateway; the same for the model services',
+    port,
+    9464,
+  )
   .showHelpAfterError()
   .parse();
 
 const stop = new AbortController();
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.once(signal, () => stop.abort());
-// Whoever read what is printed has gone, as `head` does: nobody is served any more.
+// The reader of the output is gone, such as `head`: nobody needs the cluster any more.
 process.stdout.on('error', () => stop.abort());
 const { once = false, ...options } = program.opts<Options>();
 try {

@@ -614,15 +614,16 @@ export interface Any {
  */
 export interface TrainerServiceMethods {
   /**
-   * Makes a training run and puts it into the queue. The same `request_id` with the same run gives
-   * the run that it made before, so a retry trains nothing twice.
+   * Creates a training run and puts it into the queue. A repeated call with the same `request_id` and
+   * the same run returns the run that exists, so a retry trains nothing twice.
    *
-   * INVALID_ARGUMENT: a field of `config` is wrong (CONFIG_INVALID, which names it, DATA_UNKNOWN,
-   * PRESET_INVALID), or `request_id` made another run (REQUEST_ID_REUSED).
+   * INVALID_ARGUMENT: a field of the config is wrong (CONFIG_INVALID, which names it, DATA_UNKNOWN,
+   * PRESET_INVALID), `request_id` is too long (REQUEST_ID_INVALID) or was used for another run
+   * (REQUEST_ID_REUSED). NOT_FOUND: there is no such preset (PRESET_NOT_FOUND).
    */
   readonly createTrainingRun: Method<CreateTrainingRunRequest, TrainingRun, false, false>;
   /**
-   * Gives a run as it is now.
+   * Returns a run with its present state.
    *
    * NOT_FOUND: there is no such run (RUN_NOT_FOUND).
    */
@@ -630,7 +631,8 @@ export interface TrainerServiceMethods {
   /**
    * Lists the runs, the newest first.
    *
-   * INVALID_ARGUMENT: `page_size` is out of its range. NOT_FOUND: `page_token` names no run.
+   * INVALID_ARGUMENT: `page_size` is out of its range (PAGE_SIZE_INVALID). NOT_FOUND: `page_token` is
+   * unknown (RUN_NOT_FOUND).
    */
   readonly listTrainingRuns: Method<
     ListTrainingRunsRequest,
@@ -639,36 +641,46 @@ export interface TrainerServiceMethods {
     false
   >;
   /**
-   * Ends a run for good: at once where it waits, after the step under way where it trains. A run that
-   * has ended stays as it is.
+   * Ends a run for good: at once if it is queued, after the step under way if it trains. A run that has
+   * ended stays as it is. A cancelled run cannot be resumed.
    *
    * NOT_FOUND: there is no such run (RUN_NOT_FOUND).
    */
   readonly cancelTrainingRun: Method<CancelTrainingRunRequest, TrainingRun, false, false>;
   /**
-   * Sends the events of a run from a given one on, those that were and those that come, until the run
-   * ends. A call that broke goes on with the `sequence` of the last event it saw.
+   * Puts a run back into the queue that failed or was interrupted; it goes on from its last checkpoint,
+   * or from the start where it has none. A run that is queued or trains stays as it is, so a retry
+   * changes nothing.
+   *
+   * NOT_FOUND: there is no such run (RUN_NOT_FOUND). FAILED_PRECONDITION: the run succeeded or was
+   * cancelled (RUN_ENDED).
+   */
+  readonly resumeTrainingRun: Method<ResumeTrainingRunRequest, TrainingRun, false, false>;
+  /**
+   * Sends the events of a run after a given one, past and new ones, until the run has ended. After a lost
+   * connection, call again with the `sequence` of the last event that arrived.
    *
    * NOT_FOUND: there is no such run (RUN_NOT_FOUND).
    */
   readonly watchTrainingRun: Method<WatchTrainingRunRequest, TrainingRunEvent, false, true>;
   /**
-   * Judges a release anew on a dataset, beside the best constant report and the nearest neighbour.
-   * Takes minutes: give it a deadline that does.
+   * Evaluates a release on a dataset, with the best constant report and the nearest neighbour as
+   * baselines. Takes minutes: set the deadline accordingly.
    *
-   * NOT_FOUND: there is no such release (RELEASE_NOT_FOUND). INVALID_ARGUMENT: `data` is no dataset
-   * (DATA_UNKNOWN). FAILED_PRECONDITION: it has no study to judge on (DATASET_EMPTY).
-   * RESOURCE_EXHAUSTED: another evaluation is under way (EVALUATION_BUSY).
+   * NOT_FOUND: there is no such release (RELEASE_NOT_FOUND). INVALID_ARGUMENT: `data` is not a dataset
+   * (DATA_UNKNOWN), `split` is unknown (SPLIT_INVALID). FAILED_PRECONDITION: the split has no study
+   * (DATASET_EMPTY). RESOURCE_EXHAUSTED: another evaluation is running (EVALUATION_BUSY).
    */
   readonly evaluateRelease: Method<EvaluateReleaseRequest, EvaluateReleaseResponse, false, false>;
   /**
    * Lists the releases of the store, by id.
    *
-   * INVALID_ARGUMENT: `page_size` is out of its range, or `page_token` is not one of ours.
+   * INVALID_ARGUMENT: `page_size` is out of its range (PAGE_SIZE_INVALID), or `page_token` is unknown
+   * (PAGE_TOKEN_INVALID).
    */
   readonly listReleases: Method<ListReleasesRequest, ListReleasesResponse, false, false>;
   /**
-   * Gives a release of the store.
+   * Returns a release of the store.
    *
    * NOT_FOUND: there is no such release (RELEASE_NOT_FOUND).
    */
@@ -678,7 +690,7 @@ export interface TrainerServiceMethods {
    * the gate's metrics, unless forced.
    *
    * NOT_FOUND: there is no such release (RELEASE_NOT_FOUND). FAILED_PRECONDITION: the release is worse
-   * (RELEASE_WORSE, with both values in the metadata), or another moved the channel meanwhile
+   * (RELEASE_WORSE, with both values in the metadata), or the channel was moved in the meantime
    * (CHANNEL_MOVED).
    */
   readonly promoteRelease: Method<PromoteReleaseRequest, Channel, false, false>;
@@ -686,7 +698,7 @@ export interface TrainerServiceMethods {
    * Points a channel at the release that it pointed to before.
    *
    * NOT_FOUND: there is no such channel (CHANNEL_NOT_FOUND). FAILED_PRECONDITION: it never pointed to
-   * another, or another moved the channel meanwhile (CHANNEL_MOVED).
+   * another release, or it was moved in the meantime (CHANNEL_MOVED).
    */
   readonly rollbackChannel: Method<RollbackChannelRequest, Channel, false, false>;
 }
@@ -695,89 +707,91 @@ export interface TrainerServiceMethods {
 export interface TrainingRun {
   /** `trainingRuns/{run}`. */
   readonly name: string;
-  /** Where it stands. */
+  /** Its present state. */
   readonly state: TrainingRunState;
   /**
-   * The whole config as JSON, defaults filled in; its fields are those of `radscribe train
+   * The whole config as JSON, with its defaults; the fields are those of `radscribe train
    * --print-config`.
    */
   readonly configJson: string;
   /** The channel that gets the release; empty for none. */
   readonly channel: string;
-  /** When it was made, RFC 3339. */
+  /** When it was created, RFC 3339. */
   readonly createTime: string;
-  /** When anything of it last changed, RFC 3339. */
+  /** When it last changed, RFC 3339. */
   readonly updateTime: string;
-  /** `releases/{id}` of the release that it made; empty until it has. */
+  /** `releases/{id}` of the release that it published; empty before. */
   readonly release: string;
-  /** Where training is; absent before it has begun. */
+  /** The latest progress of the training; absent before it has begun. */
   readonly progress?: TrainingProgress;
-  /** What ended it; absent where nothing did. */
+  /** Why it failed; absent otherwise. */
   readonly error?: TrainingError;
-  /** Whether it was asked to end. */
+  /** Whether it was cancelled; one that trains ends after the step under way. */
   readonly cancelRequested: boolean;
+  /** How often it was resumed. */
+  readonly resumes: number;
 }
 
-/** Where a run stands. */
+/** The state of a run. */
 export type TrainingRunState =
-  /** Not known. */
+  /** Not set. */
   | 'TRAINING_RUN_STATE_UNSPECIFIED'
-  /** Waits for its turn. */
+  /** Waits until the trainer has a place for it. */
   | 'TRAINING_RUN_STATE_QUEUED'
   /** Trains. */
   | 'TRAINING_RUN_STATE_RUNNING'
-  /** Was stopped with a checkpoint, and goes on when the trainer next looks. */
+  /** Was stopped with a checkpoint; it goes on when the trainer is started again, or is resumed. */
   | 'TRAINING_RUN_STATE_INTERRUPTED'
-  /** Made its release. */
+  /** Has ended, and published its release. */
   | 'TRAINING_RUN_STATE_SUCCEEDED'
-  /** Ended by an error. */
+  /** Has ended with an error; it can be resumed. */
   | 'TRAINING_RUN_STATE_FAILED'
-  /** Ended because it was asked to. */
+  /** Has ended because it was cancelled. */
   | 'TRAINING_RUN_STATE_CANCELLED';
 
-/** Where training is. */
+/** The progress of a training run. */
 export interface TrainingProgress {
   /** `prepare`, `labels`, `stage1`, `stage2`, `refit`, `features`, or `evaluate: ...`. */
   readonly stage: string;
-  /** Of the stage, from 0. */
+  /** Epoch of the stage, from 0. */
   readonly epoch: number;
-  /** Optimiser steps of the stage that are done, 0 to `total_steps`. */
+  /** Optimizer steps of the stage so far, 0 to `total_steps`. */
   readonly step: number;
-  /** Optimiser steps of the whole stage. */
+  /** Optimizer steps of the whole stage. */
   readonly totalSteps: number;
-  /** Mean loss of the last steps; absent where nothing is trained. */
+  /** Mean loss of the latest steps; absent where nothing is trained. */
   readonly loss?: number;
-  /** Studies a second, lately. */
+  /** Studies per second over the last half minute. */
   readonly studiesPerSecond: number;
-  /** Seconds that the stage will still take, by estimate; absent where none can be made. */
+  /** Estimated seconds until the end of the stage; absent where there is no estimate. */
   readonly etaSeconds?: number;
 }
 
-/** What ended a run. */
+/** Why a run failed. */
 export interface TrainingError {
   /** For programs, e.g. `LOSS_NOT_FINITE`, `DATASET_EMPTY`, `DISK_FULL`. */
   readonly reason: string;
-  /** For people. It names no patient. */
+  /** For people. It holds nothing of a patient. */
   readonly message: string;
 }
 
-/** Which run to make. */
+/** Which run to create. */
 export interface CreateTrainingRunRequest {
   /**
-   * Any text of the caller's that no other run has, at most 128 characters, e.g. a UUID; empty for
-   * none, and then a retry makes another run.
+   * An identifier that the caller chooses, unique to the run, at most 128 characters, e.g. a UUID.
+   * Empty: none, and a retry creates another run.
    */
   readonly requestId: string;
   /**
-   * The config as JSON; what it leaves out has the defaults of its preset, then the paper's.
-   * Required: `variant` and `data`.
+   * The config as JSON. Absent fields have the defaults of its preset, then the paper's. Required:
+   * `variant` and `data`.
    */
   readonly configJson: string;
   /** The channel that gets the release; empty for none. */
   readonly channel: string;
 }
 
-/** Which run to get. */
+/** Which run to return. */
 export interface GetTrainingRunRequest {
   /** `trainingRuns/{run}`. Required. */
   readonly name: string;
@@ -799,8 +813,14 @@ export interface ListTrainingRunsResponse {
   readonly nextPageToken: string;
 }
 
-/** Which run to end. */
+/** Which run to cancel. */
 export interface CancelTrainingRunRequest {
+  /** `trainingRuns/{run}`. Required. */
+  readonly name: string;
+}
+
+/** Which run to resume. */
+export interface ResumeTrainingRunRequest {
   /** `trainingRuns/{run}`. Required. */
   readonly name: string;
 }
@@ -809,11 +829,11 @@ export interface CancelTrainingRunRequest {
 export interface WatchTrainingRunRequest {
   /** `trainingRuns/{run}`. Required. */
   readonly name: string;
-  /** Only events after this one; 0 for all. */
+  /** The `sequence` of an event: only later ones are sent. 0: all. */
   readonly afterSequence: number;
 }
 
-/** Something that happened in a run. */
+/** An event of a run. */
 export interface TrainingRunEvent {
   /** Counts from 1 within the run. */
   readonly sequence: number;
@@ -821,11 +841,11 @@ export interface TrainingRunEvent {
   readonly time: string;
   /** `state`, `progress`, `metrics`, `checkpoint`, `warning` or `release`. */
   readonly kind: string;
-  /** What, as a JSON object; its fields depend on the kind. */
+  /** The event as a JSON object; its fields depend on the kind. */
   readonly dataJson: string;
 }
 
-/** Which release to judge, on what. */
+/** Which release to evaluate, on which dataset. */
 export interface EvaluateReleaseRequest {
   /** `releases/{id}`. Required. */
   readonly name: string;
@@ -833,11 +853,11 @@ export interface EvaluateReleaseRequest {
   readonly data: string;
   /** `validate` or `test`; empty for `test`. */
   readonly split: string;
-  /** At most so many studies; 0 for what its config says. */
+  /** At most this many studies; 0: as many as the run's config says. */
   readonly studies: number;
 }
 
-/** What was measured. */
+/** The evaluation of a release. */
 export interface EvaluateReleaseResponse {
   /** `releases/{id}`. */
   readonly name: string;
@@ -851,7 +871,7 @@ export interface EvaluationTable {
   readonly id: string;
   /** For people. */
   readonly title: string;
-  /** Studies that were judged. */
+  /** Number of studies. */
   readonly studies: number;
   /** The release, then the baselines. */
   readonly rows: readonly EvaluationRow[];
@@ -861,41 +881,44 @@ export interface EvaluationTable {
 export interface EvaluationRow {
   /** `model`, `constant` or `nearest`. */
   readonly subject: string;
-  /** What was measured. */
+  /** The metrics. */
   readonly values: readonly MeasuredValue[];
 }
 
-/** One figure. */
+/** The value of one metric. */
 export interface MeasuredValue {
   /** e.g. `microF1`. */
   readonly metric: string;
-  /** CIDEr goes up to 10, all others to 1. */
+  /** 0 to 10 for CIDEr, 0 to 1 for all others. */
   readonly value: number;
-  /** Lower bound of the 95 % confidence interval; absent where none was computed. */
+  /** Lower bound of the 95 % confidence interval; absent without an interval. */
   readonly low?: number;
   /** Upper bound. */
   readonly high?: number;
 }
 
-/** Where to point a channel. */
+/** Which channel to point at which release. */
 export interface PromoteReleaseRequest {
   /** `releases/{id}`. Required. */
   readonly name: string;
   /** e.g. `stable`. Required. */
   readonly channel: string;
-  /** The channel's share of its variant's traffic, 0 to 1; absent leaves it to the gateway. */
+  /**
+   * The channel's share of its variant's traffic, 0 to 1; absent: what the gateway's other channels
+   * of the variant leave.
+   */
   readonly weight?: number;
-  /** Promote a release that is worse than the channel's. */
+  /** Promote the release even if it is worse than the channel's. */
   readonly force: boolean;
-  /** The move happens only where the channel is still at this generation; 0 does not look. */
+  /** Move the channel only if it is still at this generation; 0: in any case. */
   readonly expectedGeneration: number;
 }
 
-/** Which channel to point back. */
+/** Which channel to roll back. */
 export interface RollbackChannelRequest {
   /** e.g. `stable`. Required. */
   readonly channel: string;
-  /** The move happens only where the channel is still at this generation; 0 does not look. */
+  /** Move the channel only if it is still at this generation; 0: in any case. */
   readonly expectedGeneration: number;
 }
 
@@ -907,7 +930,7 @@ export interface Channel {
   readonly release: string;
   /** `releases/{id}` that it pointed to before; empty where there is none. */
   readonly previousRelease: string;
-  /** Counts its moves. */
+  /** Number of its moves. */
   readonly generation: number;
 }
 

@@ -29,7 +29,7 @@ export interface RunPosition {
   readonly elapsedMs: number;
 }
 
-export interface Checkpoint {
+export interface RunCheckpoint {
   readonly name: string;
   readonly position: RunPosition;
   /** Parameters by name; `adam.*` and the counters of the stage that is under way. */
@@ -46,7 +46,7 @@ interface Manifest {
  * The checkpoints of a run: `NAME.safetensors` and, written after it, `NAME.json` with its digest. A
  * file without manifest was never finished and counts for nothing.
  */
-export class Checkpoints {
+export class RunCheckpoints {
   readonly folder: string;
   readonly #keep: number;
 
@@ -92,7 +92,7 @@ export class Checkpoints {
   }
 
   /** The newest that is whole. `onCorrupt` hears of each that is not and was passed over. */
-  async loadLast(onCorrupt: (error: DomainError) => void): Promise<Checkpoint | undefined> {
+  async loadLast(onCorrupt: (error: DomainError) => void): Promise<RunCheckpoint | undefined> {
     for (const name of (await this.#names()).toReversed()) {
       try {
         return await this.load(name);
@@ -106,7 +106,7 @@ export class Checkpoints {
   }
 
   /** Throws CHECKPOINT_CORRUPT where the file is not what was written. */
-  async load(name: string): Promise<Checkpoint> {
+  async load(name: string): Promise<RunCheckpoint> {
     const path = this.#path(name, 'safetensors');
     const corrupt = (what: string, cause?: unknown): DomainError =>
       new DomainError('DATA_LOSS', 'CHECKPOINT_CORRUPT', `${path}: ${what}`, {

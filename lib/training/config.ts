@@ -4,8 +4,9 @@ import { z } from 'zod';
 import { DomainError, invalidArgument } from '../errors.ts';
 import { imagenet } from '../image/preprocess.ts';
 import { type DecodingOptions, parseDecodingOptions } from '../releases/decoding.ts';
-import { presetNames } from '../models/preset.ts';
+import { loadPreset, presetNames } from '../models/preset.ts';
 import { backboneOf, variantNames } from '../models/variants.ts';
+import { parseDataset } from './data/open.ts';
 
 const count = z.int().min(1);
 const share = z.number().min(0).max(1);
@@ -17,9 +18,9 @@ const schedule = z.strictObject({ peak: rate, floor: z.number().min(0).max(1) })
 const part = z.enum(['vision', 'encoder', 'decoder', 'labeler']);
 
 const earlyStopping = z.strictObject({
-  /** `loss` falls, all others rise when a model gets better. */
+  /** A lower `loss` is better; of all others, a higher value. */
   metric: z.enum(['loss', 'accuracy', 'bleu4', 'rougeL', 'pooledF1', 'clinicalF1', 'labelF1']),
-  /** Validations in a row without a better one, after which the stage ends; 0 never ends it. */
+  /** Validations in a row without an improvement, after which the stage ends; 0: never. */
   patience: z.int().min(0),
   minDelta: z.number().min(0).default(0),
 });
@@ -28,33 +29,33 @@ const stopping = (metric: EarlyStopping['metric'], patience: number) =>
   earlyStopping.default({ metric, patience, minDelta: 0 });
 
 /**
- * Everything a training run is decided by. The defaults are the paper's figures; where the paper is
- * silent the comment says "our choice".
+ * Everything that decides what a training run does. The defaults are the paper's; where the paper gives
+ * none, the comment says "our choice".
  */
 const schema = z.strictObject({
   variant: z.enum(variantNames),
-  /** Sizes of the model: a preset's name, or a JSON file. */
+  /** Sizes of the model: the name of a preset, or a JSON file. */
   preset: z.string().min(1).default('paper'),
   /** `mimic:FOLDER`, `iu:FOLDER` or `phantom:N`; see lib/data. */
   data: z.string().min(1),
   seed: z.int().min(0).max(0xffffffff).default(0),
-  /** Studies used of each split, drawn by the seed; the paper's are 10,000 and 500. */
+  /** Studies of each split that are used, chosen by the seed; the paper's are 10,000 and 500. */
   studies: z
     .strictObject({ train: count, validate: count, test: count })
     .partial()
     .default({ train: 10_000, validate: 500 }),
-  /** `cpu` threads inside an operator; 0: all cores. Another number may round differently. */
+  /** Threads of an operator on the CPU; 0: all cores. Another number may round differently. */
   threads: z.int().min(0).default(0),
   provider: z.enum(['cpu', 'webgpu', 'cuda']).default('cpu'),
   /**
-   * Weights to start from, by name where the shape fits: a release folder or a .safetensors file.
-   * Null: every parameter starts at random, as its original implementation does.
+   * Weights to start from, a release folder or a .safetensors file: those whose name and shape fit.
+   * Null: every parameter starts at random.
    */
   initialWeights: z.string().nullable().default(null),
   /**
-   * How parameters start that no file gives. `original`: as the implementations do that the paper
-   * fine-tunes. `scratch`: a vision transformer starts as one that nobody has trained should, with
-   * sines for positions and weights of 1 / sqrt(inputs).
+   * How parameters are initialized that no file gives. `original`: as in the implementations that the
+   * paper fine-tunes. `scratch`: for a vision transformer trained from nothing, with sines for positions
+   * and weights of 1 / sqrt(inputs).
    */
   initialization: z.enum(['original', 'scratch']).default('original'),
   /** Id of the release that `initialWeights` are of, for the provenance. */
@@ -66,7 +67,7 @@ const schema = z.strictObject({
       decoder: z.string().nullable().default(null),
     })
     .prefault({}),
-  /** From a radiograph to the model's input; our choice but for the normalisation. */
+  /** From an image to the model's input; our choice except for the normalization. */
   preprocessing: z
     .strictObject({
       resize: z.enum(['stretch', 'cover', 'contain']).default('contain'),
@@ -78,11 +79,11 @@ const schema = z.strictObject({
       std: z.tuple([z.number(), z.number(), z.number()]).default([...imagenet.std]),
     })
     .prefault({}),
-  /** Our choice. Never a flip: it would move the heart. */
+  /** Our choice. Never a flip: it would put the heart on the other side. */
   augmentation: z
     .strictObject({
       rotationDegrees: z.number().min(0).max(30).default(5),
-      /** Of the side. */
+      /** Share of the side. */
       shift: z.number().min(0).max(0.25).default(0.03),
       contrast: z.number().min(0).max(0.5).default(0.1),
     })
@@ -96,7 +97,7 @@ const schema = z.strictObject({
       growthInterval: count.default(2000),
     })
     .prefault({}),
-  /** AdamW; the paper gives no more than the name, so these are PyTorch's and the usual clipping. */
+  /** AdamW. The paper gives only its name: these are PyTorch's values and the usual clipping. */
   optimizer: z
     .strictObject({
       beta1: share.default(0.9),
@@ -112,9 +113,9 @@ const schema = z.strictObject({
   maskMode: z
     .enum(['full', 'sequence-to-sequence', 'bidirectional-auto-regressive'])
     .default('full'),
-  /** What a plain variant reads beside the image. */
+  /** The text that a plain variant reads beside the image. */
   indication: z.enum(['none', 'given']).default('none'),
-  /** The label classifier, before stage 1. The paper gives no figures: our choice. */
+  /** The label classifier, before stage 1. The paper gives no values: our choice. */
   labels: z
     .strictObject({
       epochs: epochs.default(10),
@@ -126,14 +127,14 @@ const schema = z.strictObject({
       maxPositiveWeight: z.number().min(1).default(10),
       /** What an uncertain label counts as. */
       uncertain: z.enum(['positive', 'negative', 'ignore']).default('positive'),
-      /** Trains the vision encoder through the label loss: for presets without pretrained weights. */
+      /** Trains the vision encoder too, by the label loss: for presets without pretrained weights. */
       trainVision: z.boolean().default(false),
-      /** Batch normalisation by the batch's own statistics while the vision encoder is trained. */
+      /** Batch normalization with the batch's own statistics while the vision encoder is trained. */
       batchStatistics: z.boolean().default(false),
-      /** `muon` moves the matrices of a transformer that is trained from nothing in half the steps. */
+      /** `muon` trains the matrices of a transformer from nothing in half the steps of AdamW. */
       optimizer: z.enum(['adamw', 'muon']).default('adamw'),
       earlyStopping: stopping('loss', 3),
-      /** Trains the classifier anew on the features that stage 2 leaves, which have moved. */
+      /** Trains the classifier again after stage 2, whose features are others. */
       refitEpochs: epochs.default(10),
     })
     .prefault({}),
@@ -142,7 +143,7 @@ const schema = z.strictObject({
       epochs: epochs.default(3),
       learningRate: schedule.default({ peak: 2e-5, floor: 2e-5 }),
       warmupShare: share.default(0),
-      /** Cross-attention layers of label variants train with the decoder all the same. */
+      /** The cross-attention layers of label variants are trained with the decoder in any case. */
       frozen: z.array(part).default(['vision', 'encoder']),
       earlyStopping: stopping('loss', 0),
     })
@@ -154,33 +155,33 @@ const schema = z.strictObject({
       decoderRate: schedule.default({ peak: 1e-4, floor: 2e-5 }),
       warmupShare: share.default(0.1),
       frozen: z.array(part).default([]),
-      /** Adds this much of the label loss, which keeps the classifier's features; our choice. */
+      /** Weight of the label loss, which keeps the features that the classifier needs; our choice. */
       labelLoss: z.number().min(0).default(0),
       earlyStopping: stopping('loss', 3),
     })
     .prefault({}),
   validation: z
     .strictObject({
-      /** Optimiser steps between validations; 0: at the end of each epoch. */
+      /** Optimizer steps between validations; 0: at the end of each epoch. */
       everySteps: z.int().min(0).default(0),
-      /** Every n-th validation also writes reports, for the metrics of text; 0 never. */
+      /** Every n-th validation also generates reports and measures them; 0: none. */
       generateEvery: z.int().min(0).default(1),
       generatedStudies: count.default(50),
-      /** Studies at a time. */
+      /** Studies of a batch. */
       batch: count.default(8),
     })
     .prefault({}),
   checkpoints: z
     .strictObject({ everySteps: count.default(200), keep: count.default(3) })
     .prefault({}),
-  /** Optimiser steps in one run of the engine. */
+  /** Optimizer steps in one run of the engine. */
   stepsPerRun: count.default(8),
   evaluation: z
     .strictObject({
       split: z.enum(['validate', 'test']).default('test'),
       studies: count.default(500),
       beams: count.default(1),
-      /** Decoding repeats no run of so many tokens; 0 lets it. Goes into the release, as `beams` does. */
+      /** Decoding repeats no sequence of this many tokens; 0: no limit. Part of the release, as `beams`. */
       noRepeatNgram: z.int().min(0).max(1024).default(0),
     })
     .prefault({}),
@@ -189,7 +190,7 @@ const schema = z.strictObject({
 export type TrainingConfig = z.infer<typeof schema>;
 export type ConfigInput = z.input<typeof schema>;
 
-/** Checks a config and fills its defaults in. Throws CONFIG_INVALID that names the field. */
+/** Checks a config and fills in its defaults. Throws CONFIG_INVALID that names the field. */
 export function parseConfig(json: unknown, where = 'config'): TrainingConfig {
   const parsed = schema.safeParse(json);
   if (parsed.success) {
@@ -235,7 +236,7 @@ export function mergeConfigs(base: JsonObject, over: JsonObject): JsonObject {
   return merged;
 }
 
-/** `stage2.epochs=4` as `{stage2: {epochs: 4}}`; a value that is no JSON is a string. */
+/** `stage2.epochs=4` as `{stage2: {epochs: 4}}`; a value that is not JSON is a string. */
 export function parseSetting(text: string): JsonObject {
   const at = text.indexOf('=');
   if (at < 1)
@@ -252,6 +253,19 @@ export function parseSetting(text: string): JsonObject {
     .reduceRight<JsonValue>((inner, key) => ({ [key]: inner }), value) as JsonObject;
 }
 
+/** The object that a text holds as JSON. Throws CONFIG_INVALID that names `where`. */
+export function parseConfigText(text: string, where: string): JsonObject {
+  let json: JsonValue;
+  try {
+    json = JSON.parse(text) as JsonValue;
+  } catch (cause) {
+    throw invalidArgument('CONFIG_INVALID', where, 'is not JSON', { cause });
+  }
+  if (isObject(json)) return json;
+  throw invalidArgument('CONFIG_INVALID', where, 'is not a JSON object');
+}
+
+/** Throws CONFIG_NOT_FOUND and CONFIG_INVALID. */
 export function readConfigFile(path: string): JsonObject {
   let text: string;
   try {
@@ -260,17 +274,25 @@ export function readConfigFile(path: string): JsonObject {
     const message = `${path}: no readable config file`;
     throw new DomainError('NOT_FOUND', 'CONFIG_NOT_FOUND', message, { field: '--config', cause });
   }
-  try {
-    const json = JSON.parse(text) as JsonValue;
-    if (isObject(json)) return json;
-  } catch (cause) {
-    throw invalidArgument('CONFIG_INVALID', path, 'is not JSON', { cause });
-  }
-  throw invalidArgument('CONFIG_INVALID', path, 'is not a JSON object');
+  return parseConfigText(text, path);
 }
 
 /**
- * How a preset that comes with the program is trained: services/trainer/presets, where a backbone may
+ * The whole config of a run: the fields that were given, over those of its preset, over the defaults.
+ * What would only fail when the run starts, which may be tomorrow, is checked here: the preset's sizes
+ * and the form of the dataset's place. Throws CONFIG_INVALID, PRESET_NOT_FOUND, PRESET_INVALID and
+ * DATA_UNKNOWN.
+ */
+export function completeConfig(given: JsonObject, where = 'config'): TrainingConfig {
+  const preset = trainingPreset(given['preset'], given['variant']);
+  const config = parseConfig(mergeConfigs(preset, given), where);
+  loadPreset(config.preset);
+  parseDataset(config.data, `${where}.data`);
+  return config;
+}
+
+/**
+ * How a preset that comes with the program is trained: the files in `presets/`, where a backbone may
  * have a file of its own that lies over the preset's.
  */
 export function trainingPreset(
@@ -288,7 +310,7 @@ export function trainingPreset(
     .reduce(mergeConfigs, {});
 }
 
-/** What a release is decoded with where a request says nothing, and is judged with. */
+/** A release's decoding options: the default for its requests, and used to evaluate it. */
 export const decodingOf = (
   { evaluation: { beams, noRepeatNgram } }: TrainingConfig,
   maxTokens: number,

@@ -5,46 +5,43 @@ import { join } from 'node:path';
 import { DatabaseSync, type SQLOutputValue } from 'node:sqlite';
 import { DomainError, invalidArgument } from '../errors.ts';
 import type { TrainingConfig } from './config.ts';
+import type { Progress } from './progress.ts';
 
-export const runStates = [
-  'queued',
-  'running',
-  /** Stopped with a checkpoint; `--resume` goes on. */
-  'interrupted',
-  'succeeded',
-  'failed',
-  'cancelled',
-] as const;
-export type RunState = (typeof runStates)[number];
+export type RunState =
+  | 'queued'
+  | 'running'
+  /** Stopped with a checkpoint, from which it can be resumed. */
+  | 'interrupted'
+  | 'succeeded'
+  | 'failed'
+  | 'cancelled';
 const ended: ReadonlySet<RunState> = new Set(['succeeded', 'failed', 'cancelled']);
+/** Whether a run does no more by itself; one that failed may still be resumed. */
 export const hasEnded = (state: RunState): boolean => ended.has(state);
 
 export interface Run {
   readonly id: string;
   readonly state: RunState;
   readonly config: TrainingConfig;
-  /** Where the release goes when the run is done; null keeps it in the run's folder. */
+  /** The store that gets the release; null keeps it in the run's folder. */
   readonly store: string | null;
   /** Channel that gets the release; null leaves all channels as they are. */
   readonly channel: string | null;
   readonly createdAt: string;
   readonly updatedAt: string;
   readonly cancelRequested: boolean;
+  /** How often it was put back into the queue. */
+  readonly resumes: number;
   readonly release: string | null;
   readonly error: { readonly reason: string; readonly message: string } | null;
-  /** What the trainer last told of itself. */
+  /** The latest progress that its trainer reported. */
   readonly progress: RunProgress | null;
 }
 
-export interface RunProgress {
-  readonly stage: string;
-  readonly epoch: number;
-  readonly step: number;
-  readonly totalSteps: number;
-  readonly loss: number | null;
-  readonly studiesPerSecond: number;
-  readonly etaSeconds: number | null;
-}
+export type RunProgress = Pick<
+  Progress,
+  'stage' | 'epoch' | 'step' | 'totalSteps' | 'loss' | 'studiesPerSecond' | 'etaSeconds'
+>;
 
 export interface RunEvent {
   /** Counts from 1 within the run. */
@@ -64,7 +61,7 @@ export interface NewRun {
 
 type Row = Record<string, SQLOutputValue>;
 
-/** How long a trainer that says nothing more holds its run. */
+/** How long a trainer holds its run after it last renewed the lease. */
 const leaseMs = 30_000;
 
 const schema = `
@@ -73,13 +70,19 @@ const schema = `
     state TEXT NOT NULL, config TEXT NOT NULL, store TEXT, channel TEXT,
     created TEXT NOT NULL, updated TEXT NOT NULL, cancel INTEGER NOT NULL DEFAULT 0,
     release TEXT, error TEXT, progress TEXT,
-    lease_owner TEXT, lease_host TEXT, lease_pid INTEGER, lease_until INTEGER
+    lease_owner TEXT, lease_host TEXT, lease_pid INTEGER, lease_until INTEGER,
+    resumes INTEGER NOT NULL DEFAULT 0
   ) STRICT;
   CREATE TABLE IF NOT EXISTS events (
     run TEXT NOT NULL REFERENCES runs(id), sequence INTEGER NOT NULL, at TEXT NOT NULL,
     kind TEXT NOT NULL, data TEXT NOT NULL, PRIMARY KEY (run, sequence)
   ) STRICT, WITHOUT ROWID;
+  CREATE INDEX IF NOT EXISTS progress_of_stage ON events (json_extract(data, '$.stage'), at)
+    WHERE kind = 'progress' AND json_extract(data, '$.step') IS NOT NULL;
 `;
+
+/** Columns that databases of earlier versions lack. */
+const addedColumns = { resumes: 'INTEGER NOT NULL DEFAULT 0' };
 
 /** The runs of a folder, their states, events and leases, in SQLite: `FOLDER/runs.sqlite`. */
 export class RunDatabase {
@@ -93,6 +96,7 @@ export class RunDatabase {
     // No write-ahead log: it needs memory that hosts do not share, and Jobs write from others.
     this.#db.exec('PRAGMA journal_mode = TRUNCATE; PRAGMA synchronous = FULL;');
     this.#db.exec(schema);
+    this.#transaction(() => this.#addColumns());
   }
 
   [Symbol.dispose](): void {
@@ -149,11 +153,11 @@ export class RunDatabase {
     return rows.map(toRun);
   }
 
-  /** Those that wait for a trainer, oldest first. */
-  queued(): Run[] {
+  /** All runs in these states, oldest first. */
+  inState(...states: readonly RunState[]): Run[] {
     return this.#db
-      .prepare(`SELECT * FROM runs WHERE state = 'queued' ORDER BY number`)
-      .all()
+      .prepare('SELECT * FROM runs WHERE state IN (SELECT value FROM json_each(?)) ORDER BY number')
+      .all(JSON.stringify(states))
       .map(toRun);
   }
 
@@ -173,11 +177,15 @@ export class RunDatabase {
     });
   }
 
-  setProgress(id: string, progress: RunProgress): void {
-    const now = new Date().toISOString();
-    this.#db
-      .prepare('UPDATE runs SET progress = ?, updated = ? WHERE id = ?')
-      .run(JSON.stringify(progress), now, id);
+  addProgress(id: string, progress: Progress): void {
+    const { stage, epoch, step, totalSteps, loss, studiesPerSecond, etaSeconds } = progress;
+    const latest = { stage, epoch, step, totalSteps, loss, studiesPerSecond, etaSeconds };
+    this.#transaction(() => {
+      this.#db
+        .prepare('UPDATE runs SET progress = ?, updated = ? WHERE id = ?')
+        .run(JSON.stringify(latest satisfies RunProgress), new Date().toISOString(), id);
+      this.#addEvent(id, 'progress', { ...progress });
+    });
   }
 
   addEvent(id: string, kind: RunEvent['kind'], data: RunEvent['data']): void {
@@ -196,23 +204,58 @@ export class RunDatabase {
     }));
   }
 
-  /** A run that is queued ends at once; one that runs ends at its trainer's next step. */
+  /**
+   * The newest progress of a stage, of whichever run reported it last, and whether that run is in this
+   * stage now. Undefined where no run has reached the stage.
+   */
+  latestProgress(stage: string): LatestProgress | undefined {
+    const row = this.#db
+      .prepare(
+        `SELECT events.at, events.data, runs.state = 'running'
+           AND json_extract(runs.progress, '$.stage') = json_extract(events.data, '$.stage') AS current
+         FROM events JOIN runs ON runs.id = events.run
+         WHERE kind = 'progress' AND json_extract(data, '$.step') IS NOT NULL
+           AND json_extract(data, '$.stage') = ?
+         ORDER BY at DESC, sequence DESC LIMIT 1`,
+      )
+      .get(stage);
+    if (!row) return undefined;
+    const progress = JSON.parse(String(row['data'])) as Progress;
+    return { at: String(row['at']), progress, isCurrent: row['current'] === 1 };
+  }
+
+  /**
+   * Puts a run back into the queue that failed, was interrupted, or whose trainer is gone; it will go on
+   * from its last checkpoint. A run that waits or trains stays as it is, so that a repeated call changes
+   * nothing. Throws RUN_ENDED for a run that succeeded or was cancelled.
+   */
+  resume(id: string): Run {
+    return this.#transaction(() => {
+      const run = this.get(id);
+      checkResumable(run);
+      if (run.state === 'queued' || this.isHeld(id)) return run;
+      this.#db
+        .prepare('UPDATE runs SET cancel = 0, resumes = resumes + 1, progress = NULL WHERE id = ?')
+        .run(id);
+      this.setState(id, 'queued');
+      return this.get(id);
+    });
+  }
+
+  /** A run that waits ends at once; one that trains ends after its current step. */
   requestCancel(id: string): Run {
     return this.#transaction(() => {
       const run = this.get(id);
       if (hasEnded(run.state)) return run;
       this.#db.prepare('UPDATE runs SET cancel = 1 WHERE id = ?').run(id);
-      if (run.state !== 'running' || !this.#isHeld(id)) {
-        this.#db.prepare(`UPDATE runs SET state = 'cancelled' WHERE id = ?`).run(id);
-        this.#addEvent(id, 'state', { state: 'cancelled' });
-      }
+      if (run.state !== 'running' || !this.isHeld(id)) this.setState(id, 'cancelled');
       return this.get(id);
     });
   }
 
   /**
-   * Takes the run for this process. Throws RUN_LEASED where another trainer holds it: one that has
-   * renewed within 30 s, unless it ran on this machine and is dead.
+   * Takes the run for this process. Throws RUN_LEASED where another trainer holds it: one that renewed
+   * its lease within the last 30 s, unless it ran on this machine and is dead.
    */
   lease(id: string): Lease {
     const owner = randomUUID();
@@ -249,11 +292,10 @@ export class RunDatabase {
     };
   }
 
+  /** Whether a living trainer has the run. */
   isHeld(id: string): boolean {
-    return this.#isHeld(id);
+    return this.#holder(id) !== undefined;
   }
-
-  #isHeld = (id: string): boolean => this.#holder(id) !== undefined;
 
   #holder(id: string): { readonly host: string; readonly pid: number } | undefined {
     const row = this.#db
@@ -278,6 +320,14 @@ export class RunDatabase {
       .run(id, id, new Date().toISOString(), kind, JSON.stringify(data));
   }
 
+  #addColumns(): void {
+    const known = this.#db.prepare('PRAGMA table_info(runs)').all();
+    for (const [name, type] of Object.entries(addedColumns)) {
+      if (known.some((column) => column['name'] === name)) continue;
+      this.#db.exec(`ALTER TABLE runs ADD COLUMN ${name} ${type}`);
+    }
+  }
+
   #transaction<T>(work: () => T): T {
     if (this.#db.isTransaction) return work();
     this.#db.exec('BEGIN IMMEDIATE');
@@ -290,6 +340,20 @@ export class RunDatabase {
       throw error;
     }
   }
+}
+
+export interface LatestProgress {
+  /** When it was reported, RFC 3339. */
+  readonly at: string;
+  readonly progress: Progress;
+  readonly isCurrent: boolean;
+}
+
+/** Throws RUN_ENDED for a run that succeeded or was cancelled. */
+export function checkResumable({ id, state }: Run): void {
+  if (state !== 'succeeded' && state !== 'cancelled') return;
+  const message = `run ${id} is ${state}; there is nothing to resume`;
+  throw new DomainError('FAILED_PRECONDITION', 'RUN_ENDED', message, { field: 'run' });
 }
 
 export interface Lease {
@@ -323,6 +387,7 @@ const toRun = (row: Row): Run => ({
   createdAt: String(row['created']),
   updatedAt: String(row['updated']),
   cancelRequested: row['cancel'] === 1,
+  resumes: Number(row['resumes']),
   release: text(row['release']),
   error: json(row['error']) as Run['error'],
   progress: json(row['progress']) as RunProgress | null,

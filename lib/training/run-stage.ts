@@ -4,7 +4,7 @@ import { inSpan } from '../telemetry/tracing.ts';
 import { DomainError } from '../errors.ts';
 import type { Tensor } from '../graph/types.ts';
 import { hashName, mix32 } from '../models/init.ts';
-import type { Checkpoint, RunPosition } from './checkpoint.ts';
+import type { RunCheckpoint, RunPosition } from './checkpoint.ts';
 import { byLength, resampled } from './data/order.ts';
 import type { PreparedStudy } from './data/prepared.ts';
 import { StageEngine, type StepResult } from './engine.ts';
@@ -23,7 +23,7 @@ export interface StageOptions {
   /** Every parameter of the variant as the stage finds it. */
   readonly parameters: Parameters;
   /** Where to go on; absent, the stage starts. */
-  readonly resumed: Checkpoint | undefined;
+  readonly resumed: RunCheckpoint | undefined;
   /** Writes reports of some validation studies with these parameters, and measures them. */
   readonly generate: (parameters: Parameters) => Promise<GeneratedScores>;
 }

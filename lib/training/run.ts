@@ -6,7 +6,7 @@ import { DomainError } from '../errors.ts';
 import { inSpan } from '../telemetry/tracing.ts';
 import { loadPreset } from '../models/preset.ts';
 import { createBackend } from '../runtime/backend.ts';
-import { Checkpoints } from './checkpoint.ts';
+import { RunCheckpoints } from './checkpoint.ts';
 import { decodingOf } from './config.ts';
 import { openDataset } from './data/open.ts';
 import { type Prepared, prepareDataset } from './data/prepared.ts';
@@ -14,10 +14,10 @@ import { loadTexts, makeTokenizers } from './data/texts.ts';
 import { type EvaluationResult, evaluate } from './evaluation/evaluate.ts';
 import { drawFigures } from './evaluation/figures.ts';
 import { publish } from './publish.ts';
-import { simpleProgress } from './progress.ts';
-import type { Lease, Run, RunDatabase } from './database.ts';
+import { type Reporter, sampleProgress, simpleProgress } from './progress.ts';
+import { type Lease, type Run, type RunDatabase, checkResumable } from './database.ts';
 import { Journal } from './journal.ts';
-import type { Reporter, RunContext } from './run-context.ts';
+import type { RunContext } from './run-context.ts';
 import { type Trained, train } from './train.ts';
 
 export interface ExecuteOptions {
@@ -27,31 +27,28 @@ export interface ExecuteOptions {
   readonly reporter: Reporter;
   /** Gets a span of the run, with one of each part of it. */
   readonly tracer: Tracer;
-  /** Fires when the process is to stop; the run can be resumed after. */
+  /** Fires when the process has to stop; the run can be resumed afterwards. */
   readonly signal: AbortSignal;
-  /** What the operator typed, for the provenance. */
+  /** The operator's command, for the provenance of the release. */
   readonly command?: string;
 }
 
-/** The run was asked to end for good. */
+/** An operator cancelled the run. */
 class Cancelled extends Error {
   override readonly name = 'Cancelled';
 }
 
 /**
- * Trains a run to its end, from wherever it stands, and publishes its release. Its state in the
- * database tells how it ended; what ended it early is thrown. Throws RUN_LEASED where another trainer
- * has it, and RUN_ENDED where there is nothing left to do.
+ * Trains a run to its end, from its last checkpoint where it has one, and publishes its release. The
+ * database records how the run ended; an error that ended it is also thrown. Throws RUN_LEASED where
+ * another trainer has the run, and RUN_ENDED where it succeeded or was cancelled before.
  */
 export async function executeRun(id: string, options: ExecuteOptions): Promise<Run> {
   const { database } = options;
   const lease = database.lease(id);
   try {
     const run = database.get(id);
-    if (run.state === 'succeeded' || run.state === 'cancelled') {
-      const message = `run ${id} is ${run.state}; there is nothing to resume`;
-      throw new DomainError('FAILED_PRECONDITION', 'RUN_ENDED', message, { field: 'run' });
-    }
+    checkResumable(run);
     database.setState(id, 'running');
     const release = await inSpan(options.tracer, 'training run', (span) => {
       const { variant, preset } = run.config;
@@ -61,7 +58,7 @@ export async function executeRun(id: string, options: ExecuteOptions): Promise<R
     database.setState(id, 'succeeded', { release });
     return database.get(id);
   } catch (error) {
-    tellEnd(id, options, error);
+    recordEnd(id, options, error);
     if (error instanceof Cancelled) return database.get(id);
     throw error;
   } finally {
@@ -69,7 +66,7 @@ export async function executeRun(id: string, options: ExecuteOptions): Promise<R
   }
 }
 
-function tellEnd(id: string, { database, signal }: ExecuteOptions, error: unknown): void {
+function recordEnd(id: string, { database, signal }: ExecuteOptions, error: unknown): void {
   if (error instanceof Cancelled) return database.setState(id, 'cancelled');
   const reason = error instanceof DomainError ? error.reason : 'INTERNAL';
   if (reason === 'RUN_LEASED' || reason === 'RUN_LEASE_LOST' || reason === 'RUN_ENDED') return;
@@ -78,7 +75,17 @@ function tellEnd(id: string, { database, signal }: ExecuteOptions, error: unknow
   return database.setState(id, 'failed', { error: { reason, message } });
 }
 
+/** Trains and releases a run, and records its progress. Gives the id of the release. */
 async function work(run: Run, options: ExecuteOptions, lease: Lease): Promise<string> {
+  const reporter = recording(run.id, options.database, options.reporter);
+  try {
+    return await trainAndRelease(run, { ...options, reporter }, lease);
+  } finally {
+    reporter.flush();
+  }
+}
+
+async function trainAndRelease(run: Run, options: ExecuteOptions, lease: Lease): Promise<string> {
   const { database, reporter, signal, tracer } = options;
   const { config } = run;
   const preset = loadPreset(config.preset);
@@ -91,7 +98,7 @@ async function work(run: Run, options: ExecuteOptions, lease: Lease): Promise<st
   try {
     await makeTokenizers(folder, prepared.splits, config, preset);
     const texts = loadTexts(folder, config, preset);
-    const checkpoints = new Checkpoints(join(folder, 'checkpoints'), config.checkpoints.keep);
+    const checkpoints = new RunCheckpoints(join(folder, 'checkpoints'), config.checkpoints.keep);
     const journal = new Journal(join(folder, 'metrics.jsonl'));
     const context: RunContext = {
       folder,
@@ -102,7 +109,7 @@ async function work(run: Run, options: ExecuteOptions, lease: Lease): Promise<st
       backend,
       checkpoints,
       journal,
-      reporter: recording(run.id, database, reporter),
+      reporter,
       tracer,
       signal,
       check: () => {
@@ -111,8 +118,7 @@ async function work(run: Run, options: ExecuteOptions, lease: Lease): Promise<st
       },
     };
     const trained = await train(context);
-    const judged = await inSpan(tracer, 'evaluate', () => judge(context, trained));
-    const { tables } = judged;
+    const { tables } = await inSpan(tracer, 'evaluate', () => evaluateTrained(context, trained));
     await journal.add({ kind: 'evaluation', stage: 'finish', step: 0, tables });
     await drawFigures(folder, await journal.read());
     const release = await publish({ run, context, trained, tables, command: options.command });
@@ -126,7 +132,7 @@ async function work(run: Run, options: ExecuteOptions, lease: Lease): Promise<st
   }
 }
 
-function judge(context: RunContext, trained: Trained): Promise<EvaluationResult> {
+function evaluateTrained(context: RunContext, trained: Trained): Promise<EvaluationResult> {
   const { config, prepared, reporter } = context;
   const { split: wanted, studies } = config.evaluation;
   return evaluate({
@@ -166,35 +172,34 @@ async function prepare(
 /** At most one progress event in so many milliseconds reaches the database. */
 const eventEveryMs = 2000;
 
-/** Tells the database what the reporter is told. */
-function recording(id: string, database: RunDatabase, reporter: Reporter): Reporter {
-  let toldAt = -Infinity;
+/** Kinds of events, as the database calls them. */
+const eventKinds = {
+  stage: 'progress',
+  validation: 'metrics',
+  checkpoint: 'checkpoint',
+  warning: 'warning',
+  evaluation: 'progress',
+} as const;
+
+/** Records in the database what it passes on to `reporter`. */
+function recording(id: string, database: RunDatabase, reporter: Reporter): RecordingReporter {
+  const recorded = sampleProgress((progress) => database.addProgress(id, progress), eventEveryMs);
   return {
     progress(progress) {
       reporter.progress(progress);
-      const now = performance.now();
-      if (now - toldAt < eventEveryMs) return;
-      toldAt = now;
-      const { stage, epoch, step, totalSteps, loss, studiesPerSecond, etaSeconds } = progress;
-      database.setProgress(id, {
-        stage,
-        epoch,
-        step,
-        totalSteps,
-        loss,
-        studiesPerSecond,
-        etaSeconds,
-      });
-      database.addEvent(id, 'progress', { ...progress });
+      recorded.progress(progress);
     },
     event(kind, data) {
       reporter.event(kind, data);
-      const kinds = {
-        validation: 'metrics',
-        checkpoint: 'checkpoint',
-        warning: 'warning',
-      } as const;
-      database.addEvent(id, kind in kinds ? kinds[kind as keyof typeof kinds] : 'progress', data);
+      // What led to the event comes before it.
+      recorded.flush();
+      database.addEvent(id, eventKinds[kind], data);
     },
+    flush: recorded.flush,
   };
+}
+
+interface RecordingReporter extends Reporter {
+  /** Records the newest progress if it was held back. */
+  readonly flush: () => void;
 }

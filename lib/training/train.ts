@@ -11,7 +11,7 @@ import type { Session } from '../runtime/backend.ts';
 import { observations } from '../text/labels/observations.ts';
 import type { OutOfDistribution, ReleaseLabels } from '../releases/manifest.ts';
 import { decodingOf } from './config.ts';
-import type { Checkpoint } from './checkpoint.ts';
+import type { RunCheckpoint } from './checkpoint.ts';
 import type { PreparedStudy } from './data/prepared.ts';
 import { decideLabels, fitDistribution, fitLabels } from './calibrate.ts';
 import { exportModels } from './export.ts';
@@ -81,7 +81,7 @@ export async function train(context: RunContext): Promise<Trained> {
   return { parameters, ...(await calibrate(context, parameters)) };
 }
 
-const parametersOf = ({ tensors }: Checkpoint): Parameters =>
+const parametersOf = ({ tensors }: RunCheckpoint): Parameters =>
   new Map(
     tensors
       .entries()

@@ -2,31 +2,33 @@ import { choice, type Config, integer, list, optional, text } from '../../lib/se
 import { lifecycleSettings, listenSettings } from '../../lib/service/server-settings.ts';
 import { standardGate } from '../../lib/releases/promote.ts';
 
-/** Every setting of the trainer service. What a run trains is its own config, see config.ts. */
+/** Every setting of the trainer service. How a run trains is in its own config: lib/training/config.ts. */
 export const settings = {
   ...listenSettings(50055, 9468),
   runs: text('RUNS', 'runs', 'folder of the runs and their database'),
   cacheDir: text('CACHE_DIR', 'cache', 'folder of prepared datasets'),
-  maxRuns: integer('MAX_RUNS', 1, 'runs at a time; the others wait in order', { min: 1 }),
-  threads: integer('THREADS', 0, 'threads of the engine for evaluations; 0 takes all cores'),
+  maxRuns: integer('MAX_RUNS', 1, 'runs that train at the same time; others are queued', {
+    min: 1,
+  }),
+  threads: integer('THREADS', 0, 'ONNX Runtime threads of an evaluation; 0: all cores'),
   gateMetrics: list(
     'GATE_METRICS',
     standardGate.join(','),
-    'a release that is worse than the channel on one is not promoted, unless forced',
+    "metrics on which a promoted release must not be worse than the channel's",
   ),
-  executor: choice('EXECUTOR', 'process', ['process', 'kubernetes'], 'where runs execute'),
-  jobImage: optional('JOB_IMAGE', 'image of the Jobs; kubernetes needs it'),
+  executor: choice('EXECUTOR', 'process', ['process', 'kubernetes'], 'where runs are trained'),
+  jobImage: optional('JOB_IMAGE', 'image of the Jobs; required for the executor kubernetes'),
   jobNamespace: text('JOB_NAMESPACE', 'radscribe', 'namespace of the Jobs'),
   jobServiceAccount: text('JOB_SERVICE_ACCOUNT', 'training-run', 'service account of the Jobs'),
-  jobQueue: text('JOB_QUEUE', '', 'Kueue queue of the Jobs; empty for none'),
-  jobGpus: integer('JOB_GPUS', 1, 'GPUs of a Job'),
+  jobQueue: text('JOB_QUEUE', '', 'Kueue LocalQueue of the Jobs; empty: none'),
+  jobGpus: integer('JOB_GPUS', 1, 'GPUs of each Job'),
   jobClaims: list(
     'JOB_CLAIMS',
     'runs:/var/lib/radscribe/runs,store:/var/lib/radscribe/store',
-    'volume claims of a Job, each CLAIM:FOLDER',
+    'persistent volume claims of each Job, each CLAIM:FOLDER',
   ),
   ...lifecycleSettings,
-  graceMs: integer('GRACE_MS', 30_000, 'what calls and runs under way get to end in, ms'),
+  graceMs: integer('GRACE_MS', 30_000, 'time for calls and runs to end at shutdown, ms'),
 } as const;
 
 export type TrainerSettings = Config<typeof settings>;

@@ -3,19 +3,19 @@ import { trainerService } from '../../lib/rpc/services.ts';
 import { startWatchedServer } from '../../lib/service/watched-server.ts';
 import type { Telemetry } from '../../lib/telemetry/telemetry.ts';
 import { openStore } from '../../lib/releases/store/open.ts';
-import { invalidArgument } from '../../lib/errors.ts';
+import { DomainError, invalidArgument } from '../../lib/errors.ts';
 import { RunDatabase } from '../../lib/training/database.ts';
 import { type Executor, processExecutor } from './runs/executor.ts';
-import { followMetrics } from './runs/metrics.ts';
+import { showProgress } from './runs/metrics.ts';
 import { Runner } from './runs/runner.ts';
-import { trainerImplementation } from './service.ts';
+import { nameRequestFields, trainerImplementation } from './service.ts';
 import type { TrainerSettings } from './config.ts';
-import { Trainer } from './trainer.ts';
+import { evaluateOneAtATime } from './evaluation.ts';
 
 export interface RunningTrainer {
   readonly port: number;
   readonly metricsPort: number;
-  /** Refuses new calls, asks runs of this machine for a checkpoint, then frees everything. */
+  /** Refuses new calls, stops the child processes with a checkpoint, then frees everything. */
   close(): Promise<void>;
 }
 
@@ -36,31 +36,34 @@ export async function start(
     maxRuns,
     onError,
   });
-  const trainer = new Trainer({
+  const closing = new AbortController();
+  const implementation = trainerImplementation({
     database,
     runner,
     store,
+    evaluate: evaluateOneAtATime(),
     cache: config.cacheDir,
     threads: config.threads,
     gate: config.gateMetrics,
+    closing: closing.signal,
   });
-  const services = [bind(trainerService, trainerImplementation(trainer))];
+  showProgress(database, telemetry.metrics);
+  const services = [bind(trainerService, implementation, [nameRequestFields])];
   const { server, metrics } = await startWatchedServer(config, telemetry, services);
   runner.start();
-  const unfollow = followMetrics(database, telemetry.metrics);
   server.setReady(true);
-  return {
-    port: server.port,
-    metricsPort: metrics.port,
-    close: async () => {
-      unfollow();
-      // Together: runs write their checkpoints while calls end.
-      await Promise.all([server.close(), runner.close()]);
-      store.close();
-      database.close();
-      await metrics.close();
-    },
+  const close = async (): Promise<void> => {
+    // A watch lasts as long as its run; its client connects again and goes on.
+    const message = 'the trainer is shutting down';
+    closing.abort(new DomainError('UNAVAILABLE', 'SHUTTING_DOWN', message));
+    // Together: runs write their checkpoints while calls end.
+    await Promise.all([server.close(), runner.close()]);
+    await metrics.close();
+    store.close();
+    database.close();
   };
+  let closed: Promise<void> | undefined;
+  return { port: server.port, metricsPort: metrics.port, close: () => (closed ??= close()) };
 }
 
 async function executorOf(
@@ -70,14 +73,15 @@ async function executorOf(
 ): Promise<Executor> {
   const { runs, cacheDir: cache } = config;
   if (config.executor === 'process') {
-    return processExecutor({ runs, cache, onLine: (run, line) => logger.info({ run }, line) });
+    return processExecutor({ runs, cache, onLine: (run, line) => logWorker(logger, run, line) });
   }
   const { jobImage: image } = config;
   if (image === undefined) {
-    const message = 'is not set; runs on Kubernetes need the image of their Jobs';
+    const message =
+      'is not set, and RADSCRIBE_EXECUTOR is kubernetes: set it to the image of the Jobs';
     throw invalidArgument('CONFIG_INVALID', 'RADSCRIBE_JOB_IMAGE', message);
   }
-  // Only here: the client is large, and a machine of one's own does not need it.
+  // Only here: the client is large, and a trainer without Kubernetes does not need it.
   const { clusterConfig, kubernetesExecutor } = await import('./runs/kubernetes.ts');
   return kubernetesExecutor({
     config: clusterConfig(),
@@ -90,6 +94,16 @@ async function executorOf(
     runs,
     cache,
     isCancelled: (run) => database.get(run).cancelRequested,
-    onError: (run, err) => logger.warn({ run, err }, 'the API server did not answer'),
+    onError: (run, err) => logger.warn({ run, err }, 'a call to the API server failed'),
   });
+}
+
+/** Logs a line of a worker: a JSON object with its kind, or text. */
+function logWorker(logger: Telemetry['logger'], run: string, line: string): void {
+  try {
+    const { kind, ...facts } = JSON.parse(line) as Readonly<Record<string, unknown>>;
+    logger.info({ ...facts, run }, String(kind));
+  } catch {
+    logger.warn({ run }, line);
+  }
 }

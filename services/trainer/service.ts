@@ -1,6 +1,6 @@
-import type { ServiceImplementation } from 'nice-grpc';
+import type { ServerMiddleware, ServiceImplementation } from 'nice-grpc';
 import { type SplitName, splitNames } from '../../lib/data/dataset.ts';
-import { invalidArgument } from '../../lib/errors.ts';
+import { DomainError, invalidArgument } from '../../lib/errors.ts';
 import type { DeadlineContext } from '../../lib/rpc/deadline.ts';
 import type {
   Channel,
@@ -15,29 +15,76 @@ import {
   type ReleaseUse,
   pageSizeOf,
   releaseIdIn,
-  releaseMethods,
+  releaseMethods as sharedReleaseMethods,
 } from '../../lib/rpc/release-methods.ts';
 import type { Manifest } from '../../lib/releases/manifest.ts';
-import type { ReleaseStore } from '../../lib/releases/store/store.ts';
 import type { ChannelState } from '../../lib/releases/store/channels.ts';
+import type { ReleaseStore } from '../../lib/releases/store/store.ts';
+import { completeConfig, parseConfigText } from '../../lib/training/config.ts';
 import type { Row, Tables } from '../../lib/training/evaluation/tables.ts';
 import { promoteRelease } from '../../lib/releases/promote.ts';
-import type { Run, RunState } from '../../lib/training/database.ts';
-import type { Trainer } from './trainer.ts';
+import {
+  type Run,
+  type RunDatabase,
+  type RunState,
+  hasEnded,
+} from '../../lib/training/database.ts';
+import { followEvents } from '../../lib/training/follow.ts';
+import type { Evaluate } from './evaluation.ts';
+import type { Runner } from './runs/runner.ts';
 
-/** Translates between TrainerService and the trainer, nothing else. */
-export function trainerImplementation(
-  trainer: Trainer,
-): ServiceImplementation<Service<TrainerServiceMethods>, DeadlineContext> {
-  const { database, store, gate } = trainer.options;
-  const releases = releaseMethods(store, () => useOfReleases(store));
+export interface TrainerParts {
+  readonly database: RunDatabase;
+  readonly runner: Runner;
+  readonly store: ReleaseStore;
+  readonly evaluate: Evaluate;
+  /** Folder of prepared datasets. */
+  readonly cache: string;
+  /** Threads of an evaluation; 0: all cores. */
+  readonly threads: number;
+  /** Fires when the server closes. */
+  readonly closing: AbortSignal;
+  /** Metrics on which a release must not be worse to be promoted. */
+  readonly gate: readonly string[];
+}
+
+const maxRequestIdLength = 128;
+
+type Implementation = ServiceImplementation<Service<TrainerServiceMethods>, DeadlineContext>;
+
+/** Translates between the messages of TrainerService and the functions that do the work. */
+export const trainerImplementation = (trainer: TrainerParts): Implementation => ({
+  ...runMethods(trainer),
+  ...releaseMethods(trainer),
+});
+
+type RunMethods = Pick<
+  Implementation,
+  | 'createTrainingRun'
+  | 'getTrainingRun'
+  | 'listTrainingRuns'
+  | 'cancelTrainingRun'
+  | 'resumeTrainingRun'
+  | 'watchTrainingRun'
+>;
+
+function runMethods({ database, runner, store, closing }: TrainerParts): RunMethods {
   return {
-    createTrainingRun: async (request) => runMessage(trainer.create(request)),
+    createTrainingRun: async ({ requestId, configJson, channel }) => {
+      checkRequestId(requestId);
+      const run = database.create({
+        config: completeConfig(parseConfigText(configJson, 'config_json'), 'config_json'),
+        store: store.url,
+        channel: channel === '' ? null : channel,
+        ...(requestId !== '' && { requestId }),
+      });
+      runner.wake();
+      return runMessage(run);
+    },
     getTrainingRun: async ({ name }) => runMessage(database.get(runId(name))),
     listTrainingRuns: async ({ pageSize, pageToken }) => {
       const limit = pageSizeOf(pageSize);
-      if (pageToken !== '') database.get(pageToken);
-      const before = pageToken === '' ? undefined : pageToken;
+      const before = pageToken === '' ? undefined : runOfToken(database, pageToken);
       const runs = database.list({ limit: limit + 1, before });
       return {
         trainingRuns: runs.slice(0, limit).map(runMessage),
@@ -45,15 +92,35 @@ export function trainerImplementation(
       };
     },
     cancelTrainingRun: async ({ name }) => runMessage(database.requestCancel(runId(name))),
+    resumeTrainingRun: async ({ name }) => {
+      const id = runId(name);
+      const run = database.get(id);
+      // Between two attempts of the runner no worker holds the run, and yet it goes on.
+      const goesOn = runner.isActive(id) && !hasEnded(run.state);
+      const resumed = goesOn ? run : database.resume(id);
+      runner.wake();
+      return runMessage(resumed);
+    },
     async *watchTrainingRun({ name, afterSequence }, { signal }) {
-      for await (const event of trainer.watch(runId(name), afterSequence, signal)) {
+      const ending = AbortSignal.any([signal, closing]);
+      for await (const event of followEvents(database, runId(name), afterSequence, ending)) {
         const { sequence, at, kind, data } = event;
         yield { sequence, time: at, kind, dataJson: JSON.stringify(data) };
       }
     },
+  };
+}
+
+function releaseMethods(trainer: TrainerParts): Omit<Implementation, keyof RunMethods> {
+  const { store, evaluate, cache, threads, gate } = trainer;
+  const releases = sharedReleaseMethods(store, () => useOfReleases(store));
+  return {
     evaluateRelease: async ({ name, data, split, studies }, { signal }) => {
-      const { tables } = await trainer.evaluate({
+      const { tables } = await evaluate({
+        store,
         release: releaseIdIn(name),
+        cache,
+        threads,
         signal,
         ...(data !== '' && { data }),
         ...(split !== '' && { split: splitOf(split) }),
@@ -85,6 +152,48 @@ export function trainerImplementation(
 
 const generationOf = (value: number): number | undefined => (value === 0 ? undefined : value);
 
+function checkRequestId({ length }: string): void {
+  if (length <= maxRequestIdLength) return;
+  const message = `got ${length} characters, expected at most ${maxRequestIdLength}`;
+  throw invalidArgument('REQUEST_ID_INVALID', 'request_id', message);
+}
+
+/** A page token is the id of the last run of the page before. */
+function runOfToken(database: RunDatabase, pageToken: string): string {
+  try {
+    return database.get(pageToken).id;
+  } catch (error) {
+    throw withField(error, () => 'page_token');
+  }
+}
+
+/** The same error with another field; what is not a DomainError stays as it is. */
+function withField(error: unknown, rename: (field: string) => string): unknown {
+  if (!(error instanceof DomainError) || error.field === undefined) return error;
+  const { code, reason, message, field, metadata } = error;
+  return new DomainError(code, reason, message, { field: rename(field), metadata, cause: error });
+}
+
+/** Fields of lib's errors, and the fields of the requests that they come from. */
+const requestFields: Readonly<Record<string, string>> = {
+  run: 'name',
+  release: 'name',
+  preset: 'config_json.preset',
+  expectedGeneration: 'expected_generation',
+};
+
+/** Errors name the field of the request, as the proto spells it. */
+export const nameRequestFields: ServerMiddleware = async function* nameRequestFields(
+  call,
+  context,
+) {
+  try {
+    return yield* call.next(call.request, context);
+  } catch (error) {
+    throw withField(error, (field) => requestFields[field] ?? field);
+  }
+};
+
 function runId(name: string): string {
   const id = /^trainingRuns\/(run-[0-9a-z]+)$/.exec(name)?.[1];
   if (id !== undefined) return id;
@@ -94,7 +203,7 @@ function runId(name: string): string {
 function splitOf(split: string): SplitName {
   const found = splitNames.find((name) => name === split);
   if (found) return found;
-  const message = `got ${split}, expected one of ${splitNames.join(', ')}`;
+  const message = `got ${JSON.stringify(split)}, expected one of ${splitNames.join(', ')}`;
   throw invalidArgument('SPLIT_INVALID', 'split', message);
 }
 
@@ -118,6 +227,7 @@ function runMessage(run: Run): Sent<TrainingRun> {
     updateTime: run.updatedAt,
     release: run.release === null ? '' : `releases/${run.release}`,
     cancelRequested: run.cancelRequested,
+    resumes: run.resumes,
     ...(progress && {
       progress: {
         ...progress,

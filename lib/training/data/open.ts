@@ -2,9 +2,9 @@ import type { Dataset } from '../../data/dataset.ts';
 import { openIu } from '../../data/iu.ts';
 import { openMimic } from '../../data/mimic.ts';
 import { openPhantom } from '../../data/phantom/dataset.ts';
-import { invalidArgument } from '../../errors.ts';
+import { type DomainError, invalidArgument } from '../../errors.ts';
 
-/** Pixels a phantom film has: more than a model sees, as a real one does. */
+/** Side of a phantom image in pixels: larger than a model's input, as that of a radiograph is. */
 const phantomSize = 256;
 
 const kinds: Readonly<
@@ -17,9 +17,9 @@ const kinds: Readonly<
   iu: (place) => openIu(place),
   phantom: async (place, options) =>
     openPhantom({
-      count: whole(place, 'phantom:N'),
-      seed: whole(options.get('seed') ?? '1', 'seed'),
-      size: whole(options.get('size') ?? `${phantomSize}`, 'size'),
+      count: Number(place),
+      seed: Number(options.get('seed') ?? 1),
+      size: Number(options.get('size') ?? phantomSize),
     }),
 };
 
@@ -30,26 +30,26 @@ const known: Readonly<Record<string, readonly string[]>> = {
 };
 
 /**
- * Opens a dataset by its place: `mimic:FOLDER[?reports=PATH]`, `iu:FOLDER`, `phantom:N[?seed=S&size=P]`.
- * Throws DATA_UNKNOWN, and what the dataset throws.
+ * Checks a dataset's place, `mimic:FOLDER[?reports=PATH]`, `iu:FOLDER` or `phantom:N[?seed=S&size=P]`,
+ * and gives the function that opens it. Throws DATA_UNKNOWN that names `field`.
  */
-export async function openDataset(spec: string): Promise<Dataset> {
+export function parseDataset(spec: string, field = 'data'): () => Promise<Dataset> {
   const [, kind = '', place = '', query = ''] = /^([a-z]+):([^?]+)(?:\?(.*))?$/.exec(spec) ?? [];
+  const unknown = (message: string): DomainError => invalidArgument('DATA_UNKNOWN', field, message);
   const open = kinds[kind];
-  if (!open) {
-    const message = `got ${spec}, expected mimic:FOLDER, iu:FOLDER or phantom:N`;
-    throw invalidArgument('DATA_UNKNOWN', 'data', message);
-  }
+  if (!open) throw unknown(`got ${spec}, expected mimic:FOLDER, iu:FOLDER or phantom:N`);
   const options = new URLSearchParams(query);
   for (const name of options.keys()) {
     if (known[kind]?.includes(name)) continue;
-    const message = `${kind} takes no ${name}; it takes ${known[kind]?.join(', ') || 'nothing'}`;
-    throw invalidArgument('DATA_UNKNOWN', 'data', message);
+    throw unknown(`${kind} takes no ${name}; it takes ${known[kind]?.join(', ') || 'nothing'}`);
   }
-  return open(place, options);
+  const numbers = kind === 'phantom' ? [['N', place], ...options] : [];
+  for (const [name = '', value = ''] of numbers) {
+    if (/^\d{1,9}$/.test(value)) continue;
+    throw unknown(`${name} of phantom: got ${value}, expected a whole number below 10^9`);
+  }
+  return () => open(place, options);
 }
 
-function whole(text: string, what: string): number {
-  if (/^\d{1,9}$/.test(text)) return Number(text);
-  throw invalidArgument('DATA_UNKNOWN', 'data', `${what}: got ${text}, expected a whole number`);
-}
+/** Opens a dataset by its place. Throws DATA_UNKNOWN, and what the dataset throws. */
+export const openDataset = async (spec: string): Promise<Dataset> => parseDataset(spec)();

@@ -1,42 +1,42 @@
 import { spawn } from 'node:child_process';
+import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import type { Run } from '../../../lib/training/database.ts';
 
 /** Something that trains a run: a child process here, a Job on Kubernetes. */
 export interface Executor {
-  /** Starts the run, or finds it where it was started before, and waits until its process has ended. */
+  /**
+   * Starts the run's worker, or finds the one that was started before, and waits until it has ended. An
+   * aborted `signal` stops a child process with a checkpoint; a Job goes on.
+   */
   execute(run: Run, signal: AbortSignal): Promise<void>;
-  /** Whether runs go on when this process ends. */
-  readonly outlivesUs: boolean;
 }
 
-const cli = fileURLToPath(new URL('../../../cli/main.ts', import.meta.url));
+/** The worker's entry, from the root of the repository and of the images. */
+export const workerEntry = 'lib/training/main.ts';
 
 export interface ProcessExecutorOptions {
   readonly runs: string;
   readonly cache: string;
-  /** Lines that a run writes to its standard error. */
+  /** Gets each line that a worker writes: JSON on standard output, text on standard error. */
   readonly onLine: (run: string, line: string) => void;
 }
 
-/** `radscribe train --resume`, in a process of its own: what kills a run does not kill the service. */
+/** Trains each run in a process of its own: what kills a run does not kill the service. */
 export function processExecutor({ runs, cache, onLine }: ProcessExecutorOptions): Executor {
+  const entry = fileURLToPath(new URL(`../../../${workerEntry}`, import.meta.url));
   return {
-    outlivesUs: false,
     execute: ({ id }, signal) =>
       new Promise((done, fail) => {
-        const args = [cli, 'train', '--resume', id, '--runs', runs, '--cache', cache, '--json'];
-        const child = spawn(process.execPath, args, { stdio: ['ignore', 'ignore', 'pipe'] });
-        // The first asks it to write a checkpoint; if it does not, the lease runs out with it.
+        const args = [entry, id, '--runs', runs, '--cache', cache];
+        // Over the fourth channel the worker learns that its parent is gone, however that ended.
+        const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'pipe', 'ipc'] });
         const stop = (): boolean => child.kill('SIGTERM');
         signal.addEventListener('abort', stop, { once: true });
         if (signal.aborted) stop();
-        let rest = '';
-        child.stderr.setEncoding('utf8').on('data', (text: string) => {
-          const lines = `${rest}${text}`.split('\n');
-          rest = lines.pop() ?? '';
-          for (const line of lines) onLine(id, line);
-        });
+        for (const input of [child.stdout, child.stderr]) {
+          if (input) createInterface({ input }).on('line', (line) => onLine(id, line));
+        }
         child.once('error', fail);
         child.once('close', () => {
           signal.removeEventListener('abort', stop);

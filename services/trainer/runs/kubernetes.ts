@@ -8,7 +8,7 @@ import {
 } from '@kubernetes/client-node';
 import { DomainError, invalidArgument } from '../../../lib/errors.ts';
 import type { Run } from '../../../lib/training/database.ts';
-import type { Executor } from './executor.ts';
+import { type Executor, workerEntry } from './executor.ts';
 
 export interface JobOptions {
   readonly image: string;
@@ -19,21 +19,25 @@ export interface JobOptions {
   readonly gpus: number;
   /** Volume claims, each CLAIM:FOLDER. */
   readonly claims: readonly string[];
-  /** As the Job sees them. */
+  /** Folders, as paths within the Job's container. */
   readonly runs: string;
   readonly cache: string;
 }
 
-/** Pods of a Job that may fail, each going on from the last checkpoint, before the Job does. */
+/** Pods of a Job that may fail before the Job does; each goes on from the last checkpoint. */
 const backoffLimit = 6;
-/** What a pod gets to write a checkpoint in. */
+/** Time for a stopped pod to write a checkpoint. */
 const graceSeconds = 120;
 /** How long an ended Job stays, for its log. */
 const keptSeconds = 24 * 3600;
+/** The worker's exit code for a run that has failed: another pod would fail too. */
+const runFailed = 3;
 
-export const jobName = ({ id }: Pick<Run, 'id'>): string => `radscribe-${id}`;
+/** A run that was resumed gets another Job: the one that ended still has the first name. */
+export const jobName = ({ id, resumes }: Pick<Run, 'id' | 'resumes'>): string =>
+  `radscribe-${id}${resumes > 0 ? `-${resumes}` : ''}`;
 
-/** The Job that trains a run. Its pods hold no token and no right. */
+/** The Job that trains a run. Its pods have no service account token and no permissions. */
 export function jobOf(run: Run, options: JobOptions): V1Job {
   const labels = {
     'app.kubernetes.io/name': 'training-run',
@@ -54,6 +58,16 @@ export function jobOf(run: Run, options: JobOptions): V1Job {
     metadata: { name: jobName(run), namespace: options.namespace, labels },
     spec: {
       backoffLimit,
+      podFailurePolicy: {
+        rules: [
+          {
+            action: 'FailJob',
+            onExitCodes: { containerName: 'train', operator: 'In', values: [runFailed] },
+          },
+          // An evicted or preempted pod is no failure of the run.
+          { action: 'Ignore', onPodConditions: [{ type: 'DisruptionTarget', status: 'True' }] },
+        ],
+      },
       completions: 1,
       parallelism: 1,
       ttlSecondsAfterFinished: keptSeconds,
@@ -96,11 +110,10 @@ interface Claim {
 function containerOf(run: Run, options: JobOptions, volumes: readonly Claim[]): V1Container {
   const { image, gpus, runs, cache } = options;
   const devices = gpus > 0 ? { 'nvidia.com/gpu': String(gpus) } : {};
-  const command = ['cli/main.ts', 'train', '--resume', run.id];
   return {
     name: 'train',
     image,
-    args: [...command, '--runs', runs, '--cache', cache],
+    args: [workerEntry, run.id, '--runs', runs, '--cache', cache],
     resources: {
       requests: { cpu: '2', memory: '8Gi', ...devices },
       limits: { memory: '32Gi', ...devices },
@@ -120,26 +133,25 @@ function containerOf(run: Run, options: JobOptions, volumes: readonly Claim[]): 
 export interface KubernetesExecutorOptions extends JobOptions {
   readonly config: KubeConfig;
   readonly pollMs?: number;
-  /** Whether somebody wants the run to end: its Job is then removed. */
+  /** Whether the run was cancelled: its Job is then removed. */
   readonly isCancelled: (run: string) => boolean;
-  /** A call to the API server that failed, and is made again. */
+  /** Gets the error of a failed call to the API server, which is then repeated. */
   readonly onError: (run: string, error: unknown) => void;
 }
 
-/** Where the pod stands, or what ~/.kube/config says. */
+/** The pod's own cluster, or the one of ~/.kube/config. */
 export function clusterConfig(): KubeConfig {
   const config = new KubeConfig();
   config.loadFromDefault();
   return config;
 }
 
-/** A Job a run, made and followed through the API server; it goes on when this process ends. */
+/** Trains each run in a Job, created and followed through the API server. Jobs outlive this process. */
 export function kubernetesExecutor(options: KubernetesExecutorOptions): Executor {
   const { config, namespace, pollMs = 2000, onError } = options;
   const api = config.makeApiClient(BatchV1Api);
   const name = (run: Run) => ({ name: jobName(run), namespace });
   return {
-    outlivesUs: true,
     async execute(run, signal) {
       await create(api, run, options);
       for (;;) {
@@ -152,7 +164,7 @@ export function kubernetesExecutor(options: KubernetesExecutorOptions): Executor
           if (ended) return;
           if (options.isCancelled(run.id)) await remove(api, name(run));
         } catch (error) {
-          // Removed by hand, or by a cancellation.
+          // Deleted by an operator, or because the run was cancelled.
           if (codeOf(error) === 404) return;
           onError(run.id, error);
         }
@@ -169,10 +181,10 @@ async function create(api: BatchV1Api, run: Run, options: JobOptions): Promise<v
   try {
     await api.createNamespacedJob({ namespace: options.namespace, body: jobOf(run, options) });
   } catch (cause) {
-    // Made before this process was started.
+    // Created before this process was started.
     if (codeOf(cause) === 409) return;
-    const said = cause instanceof ApiException ? `: ${cause.code}` : '';
-    const message = `the API server did not take the Job of ${run.id}${said}`;
+    const status = cause instanceof ApiException ? ` (HTTP ${cause.code})` : '';
+    const message = `the API server refused the Job of ${run.id}${status}`;
     throw new DomainError('UNAVAILABLE', 'JOB_REFUSED', message, { cause });
   }
 }

@@ -1,23 +1,30 @@
 import type { Metrics } from '../../../lib/telemetry/metrics.ts';
-import type { RunDatabase } from '../../../lib/training/database.ts';
+import type { LatestProgress, RunDatabase } from '../../../lib/training/database.ts';
+import type { Progress } from '../../../lib/training/progress.ts';
 
-const everyMs = 2000;
-
-/** Stages of a run, as the metrics call them. */
-const runStages: Readonly<Record<string, string>> = {
-  labels: 'labeler',
-  refit: 'labeler',
-  stage1: 'one',
-  stage2: 'two',
+/** Values of the label `run_stage`, and the stages of a run that each stands for. */
+const runStages: Readonly<Record<string, readonly string[]>> = {
+  labeler: ['labels', 'refit'],
+  one: ['stage1'],
+  two: ['stage2'],
 };
 
-const field = (data: Readonly<Record<string, unknown>>, name: string): number | undefined => {
-  const value = data[name];
-  return typeof value === 'number' && Number.isFinite(value) ? value : undefined;
-};
+/** What the metrics show of a stage: its newest progress. Only the run's present stage has time left. */
+function latestOf(database: RunDatabase, stages: readonly string[]): Progress | undefined {
+  const found = stages.map((stage) => database.latestProgress(stage));
+  const latest = found.reduce<LatestProgress | undefined>(
+    (best, one) => (best && (!one || one.at < best.at) ? best : one),
+    undefined,
+  );
+  return latest && (latest.isCurrent ? latest.progress : { ...latest.progress, etaSeconds: 0 });
+}
 
-/** Shows the progress of what is being trained as metrics; runs tell the database, wherever they are. */
-export function followMetrics(database: RunDatabase, metrics: Metrics): () => void {
+/**
+ * Shows the newest progress of each stage as metrics. It is read from the database whenever the metrics
+ * are read, so that no stage is too short to be shown, and what a run reported last stays after its end
+ * and after a restart. Runs share the labels: the one that reported last is shown.
+ */
+export function showProgress(database: RunDatabase, metrics: Metrics): void {
   const gauges = {
     loss: metrics.trainingLoss,
     learningRate: metrics.trainingLearningRate,
@@ -29,22 +36,14 @@ export function followMetrics(database: RunDatabase, metrics: Metrics): () => vo
     etaSeconds: metrics.trainingEta,
     step: metrics.trainingStep,
   } as const;
-  const seen = new Map<string, number>();
-  const look = (): void => {
-    for (const { id, state } of database.list({ limit: 50 })) {
-      if (state !== 'running') continue;
-      for (const { sequence, kind, data } of database.events(id, seen.get(id) ?? 0)) {
-        seen.set(id, sequence);
-        const stage = runStages[String(data['stage'])];
-        if (kind !== 'progress' || stage === undefined) continue;
-        for (const [name, gauge] of Object.entries(gauges)) {
-          const value = field(data, name);
-          if (value !== undefined) gauge.set({ run_stage: stage }, value);
-        }
+  for (const [field, gauge] of Object.entries(gauges)) {
+    const collect = (): void => {
+      gauge.reset();
+      for (const [runStage, stages] of Object.entries(runStages)) {
+        const value = latestOf(database, stages)?.[field as keyof typeof gauges];
+        if (Number.isFinite(value)) gauge.set({ run_stage: runStage }, value as number);
       }
-    }
-  };
-  const timer = setInterval(look, everyMs).unref();
-  look();
-  return () => clearInterval(timer);
+    };
+    Object.assign(gauge, { collect });
+  }
 }

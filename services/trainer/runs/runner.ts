@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { DomainError } from '../../../lib/errors.ts';
 import { type Run, type RunDatabase, hasEnded } from '../../../lib/training/database.ts';
 import type { Executor } from './executor.ts';
@@ -5,53 +6,54 @@ import type { Executor } from './executor.ts';
 export interface RunnerOptions {
   readonly database: RunDatabase;
   readonly executor: Executor;
-  /** Runs at a time. */
+  /** Runs that are trained at the same time. */
   readonly maxRuns: number;
+  /** How often the database is read for runs that others queued; default 1 s. */
   readonly pollMs?: number;
   readonly onError: (run: string, error: unknown) => void;
 }
 
-/** Times that a run is started again whose process ended without saying why. */
+/** How often a run is started again whose worker ended without recording why. */
 const restarts = 3;
 
-/** Executes the runs that wait, in their order, so many at a time. */
+/** Trains the queued runs, oldest first. */
 export class Runner {
   readonly #options: RunnerOptions;
+  readonly #pollMs: number;
   readonly #active = new Map<string, Promise<void>>();
   readonly #stop = new AbortController();
   #timer: NodeJS.Timeout | undefined;
 
   constructor(options: RunnerOptions) {
     this.#options = options;
+    this.#pollMs = options.pollMs ?? 1000;
   }
 
-  get active(): number {
-    return this.#active.size;
+  /** Whether this runner has started the run and it has not ended. */
+  isActive(run: string): boolean {
+    return this.#active.has(run);
   }
 
-  /** Takes up what an earlier process left, then what comes. */
+  /** Goes on with the runs of an earlier process, and starts queued ones from now on. */
   start(): void {
-    const { database, pollMs = 1000 } = this.#options;
-    for (const run of database.list({ limit: 10_000 }).toReversed()) {
-      const isLeft = run.state === 'running' || run.state === 'interrupted';
-      // A Job that is still at it keeps its lease, and is only followed.
-      if (isLeft && !run.cancelRequested) this.#launch(run);
+    for (const run of this.#options.database.inState('running', 'interrupted')) {
+      if (!run.cancelRequested) this.#launch(run);
     }
-    this.#timer = setInterval(() => this.wake(), pollMs);
+    this.#timer = setInterval(() => this.wake(), this.#pollMs);
     this.wake();
   }
 
-  /** Looks whether a run can start. */
+  /** Starts queued runs while fewer than `maxRuns` are active. */
   wake(): void {
     const { database, maxRuns } = this.#options;
     if (this.#stop.signal.aborted) return;
-    for (const run of database.queued()) {
+    for (const run of database.inState('queued')) {
       if (this.#active.size >= maxRuns) return;
       if (!this.#active.has(run.id)) this.#launch(run);
     }
   }
 
-  /** Asks child processes for a checkpoint and waits for them; Jobs go on. */
+  /** Stops child processes with a checkpoint and waits for them; Jobs go on. */
   async close(): Promise<void> {
     clearInterval(this.#timer);
     this.#stop.abort();
@@ -73,17 +75,30 @@ export class Runner {
     const { signal } = this.#stop;
     for (let attempt = 0; ; attempt++) {
       try {
-        await executor.execute(run, signal);
+        // Read again: a run that was resumed meanwhile gets a Job of another name.
+        await executor.execute(database.get(run.id), signal);
       } catch (error) {
         if (!(error instanceof DomainError)) throw error;
         onError(run.id, error);
       }
+      await this.#untilFree(run.id);
       const { state, cancelRequested } = database.get(run.id);
       if (hasEnded(state) || signal.aborted) return;
       if (cancelRequested) return database.setState(run.id, 'cancelled');
       if (attempt < restarts) continue;
-      const message = `its process ended ${restarts + 1} times without a word; see the log`;
+      const message = `its worker ended ${restarts + 1} times without recording why; see its log`;
       return database.setState(run.id, 'failed', { error: { reason: 'TRAINER_CRASHED', message } });
+    }
+  }
+
+  /**
+   * Waits while another trainer holds the run, such as a worker that outlived an earlier service: it is
+   * that one that ends the run.
+   */
+  async #untilFree(run: string): Promise<void> {
+    const { signal } = this.#stop;
+    while (!signal.aborted && this.#options.database.isHeld(run)) {
+      await sleep(this.#pollMs, undefined, { signal }).catch(() => {});
     }
   }
 }

@@ -1,12 +1,13 @@
-import type { Manifest, MetricRow } from '../../releases/manifest.ts';
-import type { Tables } from './tables.ts';
+import type { Manifest, MetricRow } from '../lib/releases/manifest.ts';
+import type { Tables } from '../lib/training/evaluation/tables.ts';
+import { printTable } from './table.ts';
 
 export interface Evaluated {
   readonly manifest: Manifest;
   readonly tables: Tables | Manifest['evaluation'];
 }
 
-/** Columns of the paper's tables IV to VII: the field, and what it is called. */
+/** Columns of the paper's tables IV to VII: the metric's field and its title. */
 const columns: Readonly<Record<string, readonly (readonly [string, string])[]>> = {
   language: [
     ['bleu1', 'BLEU-1'],
@@ -45,17 +46,17 @@ function clinicalColumns(): readonly (readonly [string, string])[] {
   ];
 }
 
-/** The tables of some releases, each variant below the baselines that it must be read against. */
-export function printTables(evaluated: readonly Evaluated[]): string {
+/** The tables of these releases, each variant below its baselines. */
+export function describeTables(evaluated: readonly Evaluated[]): string {
   const [first] = evaluated;
   if (!first) return '';
   return Object.keys(columns)
     .filter((name) => first.tables[name] !== undefined)
-    .map((name) => printTable(name, evaluated))
+    .map((name) => describeTable(name, evaluated))
     .join('\n');
 }
 
-function printTable(name: string, evaluated: readonly Evaluated[]): string {
+function describeTable(name: string, evaluated: readonly Evaluated[]): string {
   const own = columns[name] ?? [];
   const [first] = evaluated;
   const table = first?.tables[name];
@@ -69,7 +70,7 @@ function printTable(name: string, evaluated: readonly Evaluated[]): string {
     add(manifest.variant, tables[name]?.model);
   }
   const title = `${table?.title ?? name}; ${table?.studies ?? 0} studies of ${table?.split ?? '-'}`;
-  return `${title}\n${align(rows)}`;
+  return `${title}\n${printTable(rows)}`;
 }
 
 function cell({ metrics, intervals }: MetricRow, field: string): string {
@@ -78,19 +79,4 @@ function cell({ metrics, intervals }: MetricRow, field: string): string {
   const interval = intervals?.[field];
   if (!interval || interval[0] === interval[1]) return value.toFixed(3);
   return `${value.toFixed(3)} [${interval.map((bound) => bound.toFixed(3)).join(', ')}]`;
-}
-
-export function align(rows: readonly (readonly string[])[]): string {
-  const widths = (rows[0] ?? []).map((_, at) =>
-    Math.max(...rows.map((row) => row[at]?.length ?? 0)),
-  );
-  return rows
-    .map((row) =>
-      row
-        .map((text, at) => text.padEnd(widths[at] ?? 0))
-        .join('  ')
-        .trimEnd(),
-    )
-    .map((line) => `${line}\n`)
-    .join('');
 }
