@@ -16,9 +16,10 @@ const cacheFile = join(root, 'node_modules/.cache/radscribe-mutants.json');
 /** What a module of an unmeasured test file is taken to cost, to order them. */
 const msPerModule = 100;
 
-/** The test files: which of them load a source file, the quickest first. */
+/** The test files: which of them load a source file, in which order to run them. */
 export class Tests {
-  readonly #closures = new Map<string, ReadonlySet<string>>();
+  /** Of each test file: what it may load, by how many imports away it is. */
+  readonly #closures = new Map<string, ReadonlyMap<string, number>>();
   readonly #mentions = new Map<string, readonly string[]>();
   readonly #baselines: Record<string, Baseline>;
   readonly #fresh = new Set<string>();
@@ -33,14 +34,16 @@ export class Tests {
       this.#closures.set(test, this.#closureOf(test));
   }
 
-  /** Test files that may load `file`, those that should be quickest first. */
+  /**
+   * Test files that may load `file`, by how many imports away it is, then by how many modules they
+   * load: the first is the one about it, and cheap.
+   */
   candidates(file: string): string[] {
+    const distance = (test: string): number => this.#closures.get(test)?.get(file) ?? Infinity;
+    const size = (test: string): number => this.#closures.get(test)?.size ?? 0;
     return [...this.#closures.keys()]
-      .filter(
-        (test) =>
-          this.#baselines[test]?.files.includes(file) ?? this.#closures.get(test)?.has(file),
-      )
-      .sort((a, b) => this.expectedMs(a) - this.expectedMs(b));
+      .filter((test) => this.#baselines[test]?.files.includes(file) ?? distance(test) < Infinity)
+      .sort((a, b) => distance(a) - distance(b) || size(a) - size(b));
   }
 
   /** What an unmutated run takes: as measured, or guessed from the modules that it may load. */
@@ -67,9 +70,11 @@ export class Tests {
   }
 
   /** A file with every file that it mentions, and those that they mention. */
-  #closureOf(file: string): ReadonlySet<string> {
-    const found = new Set([file]);
-    for (const one of found) for (const other of this.#mentionsOf(one)) found.add(other);
+  #closureOf(file: string): ReadonlyMap<string, number> {
+    const found = new Map([[file, 0]]);
+    for (const [one, distance] of found)
+      for (const other of this.#mentionsOf(one))
+        if (!found.has(other)) found.set(other, distance + 1);
     return found;
   }
 
