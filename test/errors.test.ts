@@ -36,7 +36,7 @@ const pending: Readonly<Record<string, readonly string[]>> = {
     'WORKER_DIED',
   ],
   'lib/rpc': ['RPC_CANCELLED', 'RPC_DEADLINE', 'RPC_INTERNAL', 'RPC_UNIMPLEMENTED'],
-  'lib/training': ['QUANTISED_ALREADY'],
+  'lib/training': ['QUANTIZED_ALREADY'],
   'services/gateway': [
     'ANSWER_INCOMPLETE',
     'CHANNEL_UNKNOWN',

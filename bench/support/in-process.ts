@@ -1,5 +1,5 @@
 import { decodeImage } from '../../lib/image/decode.ts';
-import { preprocess } from '../../lib/image/preprocess.ts';
+import { preprocess } from '../../lib/inference/normalization.ts';
 import { isLabelVariant } from '../../lib/models/variants.ts';
 import { parseDecodingOptions } from '../../lib/releases/decoding.ts';
 import { labelText } from '../../lib/text/labels/label-text.ts';

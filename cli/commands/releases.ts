@@ -5,7 +5,7 @@ import type { ChannelChange } from '../../lib/releases/store/channels.ts';
 import { type Collected, collectGarbage } from '../../lib/releases/store/collect.ts';
 import { openStore } from '../../lib/releases/store/open.ts';
 import type { ReleaseStore } from '../../lib/releases/store/store.ts';
-import { promoteRelease, standardGate } from '../../lib/releases/promote.ts';
+import { standardGate } from '../../lib/releases/gate.ts';
 import { printAgreement } from '../../lib/runtime/decode/agreement.ts';
 import { quantizeRelease } from '../../lib/training/quantize.ts';
 import { printTable } from '../table.ts';
@@ -96,10 +96,10 @@ function registerReading(releases: Command): void {
     'print the manifest and the evaluation of a release',
     async (store, _: Shared, name: string) => {
       const manifest = await store.manifest(await store.resolve(name));
-      const { id, variant, preset, quantisation, provenance, evaluation, files } = manifest;
+      const { id, variant, preset, quantization, provenance, evaluation, files } = manifest;
       const facts: readonly (readonly string[])[] = [
         ['release', id],
-        ['variant', `${variant}, preset ${preset.name}, quantisation ${quantisation}`],
+        ['variant', `${variant}, preset ${preset.name}, quantization ${quantization}`],
         ['size', mebibytes(sizeOf(files))],
         ['made', `${provenance.createdAt}, in ${provenance.durationS} s, seed ${provenance.seed}`],
         ['dataset', `${provenance.dataset.name}, ${provenance.dataset.fingerprint}`],
@@ -147,7 +147,7 @@ function registerMoving(releases: Command): void {
       const { expect, weight, by, gate, force = false } = flags;
       const release = await store.resolve(name);
       const options = { gate, force, expectedGeneration: expect, weight, by };
-      const state = await promoteRelease(store, channel, release, options);
+      const state = await store.promote(channel, release, options);
       const share = weight === undefined ? '' : ` with ${100 * weight} % of its variant's requests`;
       const text = `${channel} serves ${release}${share}, generation ${state.generation}\n`;
       return { json: state, text };

@@ -60,7 +60,7 @@ export class ReleaseList {
     }
   }
 
-  #describe({ id, variant, preset, quantisation, files, preprocessing }: Manifest): Sent<Release> {
+  #describe({ id, variant, preset, quantization, files, preprocessing }: Manifest): Sent<Release> {
     const targets = this.#catalogue.targets();
     const routes = targets.filter(({ release }) => release === id);
     const others = targets.filter((route) => route.variant === variant);
@@ -77,7 +77,7 @@ export class ReleaseList {
       state: this.#state(id, routes.length > 0),
       channels: routes.map(({ channel }) => channel),
       trafficShare: shares.reduce((sum, share) => sum + share, 0),
-      quantisation,
+      quantisation: quantization,
       imageSize: preprocessing.width,
       maxReportTokens: preset.maxReportTokens,
       bytes: Object.values(files).reduce((sum, { bytes }) => sum + bytes, 0),

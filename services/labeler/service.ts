@@ -6,7 +6,7 @@ import { tensorOf } from '../../lib/rpc/tensors.ts';
 import type { ReleaseHolder } from '../../lib/releases/holder.ts';
 import type { Telemetry } from '../../lib/telemetry/telemetry.ts';
 import { StageTimer } from '../../lib/telemetry/stage-timer.ts';
-import { labelText } from '../../lib/text/labels/label-text.ts';
+import { labelStream } from '../../lib/inference/labels.ts';
 import type { Classifier } from './classifier.ts';
 import type { LabelerModel } from './model.ts';
 
@@ -28,7 +28,7 @@ export const labelerImplementation = (
     return {
       release: manifest.id,
       labels: labels.map((label) => ({ ...label, state: states[label.state] })),
-      labelText: labelText(Object.fromEntries(labels.map(({ name, state }) => [name, state]))),
+      labelText: labelStream(labels),
       timings: timer.timings,
     };
   },

@@ -1,6 +1,6 @@
 import { choice, type Config, integer, list, optional, text } from '../../lib/service/settings.ts';
 import { lifecycleSettings, listenSettings } from '../../lib/service/server-settings.ts';
-import { standardGate } from '../../lib/releases/promote.ts';
+import { standardGate } from '../../lib/releases/gate.ts';
 
 /** Every setting of the trainer service. What a run trains is its own config, see config.ts. */
 export const settings = {

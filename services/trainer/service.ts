@@ -15,7 +15,6 @@ import type { Service } from '../../lib/rpc/services.ts';
 import { type Manifest, isReleaseId } from '../../lib/releases/manifest.ts';
 import type { ChannelState } from '../../lib/releases/store/channels.ts';
 import type { Row, Tables } from '../../lib/training/evaluation/tables.ts';
-import { promoteRelease } from '../../lib/releases/promote.ts';
 import type { Run, RunState } from '../../lib/training/database.ts';
 import type { Trainer } from './trainer.ts';
 
@@ -72,7 +71,7 @@ export function trainerImplementation(
       releaseMessage(await store.manifest(releaseId(name)), await channelsOf(trainer)),
     promoteRelease: async ({ name, channel, weight, force, expectedGeneration }) =>
       channelMessage(
-        await promoteRelease(store, channel, releaseId(name), {
+        await store.promote(channel, releaseId(name), {
           gate,
           force,
           weight,
@@ -157,7 +156,7 @@ async function channelsOf({ options: { store } }: Trainer): Promise<readonly Cha
 }
 
 const releaseMessage = (
-  { id, variant, preset, quantisation, preprocessing, files }: Manifest,
+  { id, variant, preset, quantization, preprocessing, files }: Manifest,
   channels: readonly ChannelState[],
 ): Sent<Release> => ({
   name: `releases/${id}`,
@@ -167,7 +166,7 @@ const releaseMessage = (
   // Which replicas serve it is what the gateway knows.
   state: 'RELEASE_STATE_STORED',
   channels: channels.filter(({ release }) => release === id).map(({ channel }) => channel),
-  quantisation,
+  quantisation: quantization,
   imageSize: preprocessing.width,
   maxReportTokens: preset.maxReportTokens,
   bytes: Object.values(files).reduce((sum, { bytes }) => sum + bytes, 0),

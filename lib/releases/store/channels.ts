@@ -42,10 +42,6 @@ export interface MoveOptions extends Waiting {
   readonly by?: string | undefined;
 }
 
-export interface PromoteOptions extends MoveOptions {
-  readonly weight?: number | undefined;
-}
-
 const folderOf = (channel: string): string => `channels/${channel}/`;
 const keyOf = (channel: string, generation: number): string =>
   `${folderOf(channel)}${String(generation).padStart(10, '0')}.json`;
@@ -95,10 +91,11 @@ export class Channels {
     return changes.reverse();
   }
 
-  async promote(
+  /** Points a channel at any release. Only `ReleaseStore.promote` calls it, behind its gate. */
+  async move(
     channel: string,
     release: string,
-    { weight, ...options }: PromoteOptions = {},
+    { weight, ...options }: MoveOptions & { readonly weight?: number | undefined } = {},
   ): Promise<ChannelState> {
     if (weight !== undefined && !(weight >= 0 && weight <= 1)) {
       throw invalidArgument('CHANNEL_WEIGHT', 'weight', `got ${weight}, expected 0 to 1`);

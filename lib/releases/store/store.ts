@@ -2,10 +2,11 @@ import { randomUUID } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { DomainError } from '../../errors.ts';
+import { checkGate, standardGate } from '../gate.ts';
 import { type Manifest, checkReleaseId, isReleaseId, manifestName } from '../manifest.ts';
 import { readManifest, verifyFile, verifyFolder } from '../verify.ts';
 import { FileCache } from './cache.ts';
-import { type ChannelState, type MoveOptions, type PromoteOptions, Channels } from './channels.ts';
+import { type ChannelState, type MoveOptions, Channels } from './channels.ts';
 import { type Hold, type HoldOptions, hold } from './holds.ts';
 import { type Objects, type Waiting, checkName, jsonBytes, readJson } from './objects.ts';
 import { type WatchOptions, watchChannels } from './watch.ts';
@@ -30,6 +31,15 @@ export interface OpenedRelease {
   readonly folder: string;
 }
 
+export interface PromoteOptions extends MoveOptions {
+  /** Metrics that may not get worse, each TABLE.METRIC. Default: `standardGate`. */
+  readonly gate?: readonly string[] | undefined;
+  /** Promote whatever the metrics say. */
+  readonly force?: boolean | undefined;
+  /** Share of the variant's requests, 0 to 1; default: what the weighted channels leave. */
+  readonly weight?: number | undefined;
+}
+
 export interface ListOptions extends Waiting {
   /** Default 50. */
   readonly pageSize?: number | undefined;
@@ -51,17 +61,22 @@ export interface ReleasePage {
  */
 export class ReleaseStore {
   readonly objects: Objects;
-  readonly channels: Channels;
+  readonly #channels: Channels;
   readonly #cache: FileCache;
 
   constructor(objects: Objects, cacheDir: string) {
     this.objects = objects;
-    this.channels = new Channels(objects);
+    this.#channels = new Channels(objects);
     this.#cache = new FileCache(cacheDir, objects);
   }
 
   get url(): string {
     return this.objects.url;
+  }
+
+  /** The channels, but not what moves them: that is `promote` and `rollback`, here. */
+  get channels(): Omit<Channels, 'move' | 'rollback'> {
+    return this.#channels;
   }
 
   /**
@@ -155,26 +170,51 @@ export class ReleaseStore {
   }
 
   /**
-   * Points a channel at a release, which must be in the store. Throws NOT_FOUND, and FAILED_PRECONDITION
-   * (CHANNEL_MOVED) where another moved the channel meanwhile.
+   * Points a channel at a release, unless the gate refuses it (see gate.ts): the one way in which a
+   * release comes to a channel, for the command line, the trainer service and training runs alike. Every
+   * file of the release is read first, because a part that only one service could not load would leave
+   * the services without a release in common.
+   *
+   * Throws NOT_FOUND, DATA_LOSS for a damaged file, and FAILED_PRECONDITION: RELEASE_WORSE, or
+   * CHANNEL_MOVED where another writer moved the channel meanwhile.
    */
-  promote(channel: string, release: string, options: PromoteOptions = {}): Promise<ChannelState> {
-    return this.#holding(release, options, () => this.channels.promote(channel, release, options));
-  }
-
-  /** Points a channel at the release that it pointed to before. */
-  async rollback(channel: string, options: MoveOptions = {}): Promise<ChannelState> {
-    const history = await this.channels.history(channel, options);
-    const [now] = history;
-    // Without one the channels say what is wrong.
-    if (!now?.previous) return this.channels.rollback(channel, options);
-    const expectedGeneration = options.expectedGeneration ?? now.generation;
-    return this.#holding(now.previous, options, () =>
-      this.channels.rollback(channel, { ...options, expectedGeneration }),
+  async promote(
+    channel: string,
+    release: string,
+    { gate = standardGate, force = false, ...options }: PromoteOptions = {},
+  ): Promise<ChannelState> {
+    const { signal } = options;
+    const now = await this.#channels.find(channel, { signal });
+    if (now?.release !== release) {
+      const { manifest } = await this.open(release, { signal });
+      if (now && !force) {
+        checkGate(channel, await this.manifest(now.release, { signal }), manifest, gate);
+      }
+    }
+    // What was compared is what is replaced.
+    const compared = force ? undefined : (now?.generation ?? 0);
+    const expectedGeneration = options.expectedGeneration ?? compared;
+    return this.#holding(release, options, () =>
+      this.#channels.move(channel, release, { ...options, expectedGeneration }),
     );
   }
 
-  /** No collector removes the release between the look whether it is there and the move. */
+  /**
+   * Points a channel at the release that it pointed to before. No gate: it has served already, and a
+   * rollback must not be refused.
+   */
+  async rollback(channel: string, options: MoveOptions = {}): Promise<ChannelState> {
+    const history = await this.#channels.history(channel, options);
+    const [now] = history;
+    // Without a previous release, Channels throws the error.
+    if (!now?.previous) return this.#channels.rollback(channel, options);
+    const expectedGeneration = options.expectedGeneration ?? now.generation;
+    return this.#holding(now.previous, options, () =>
+      this.#channels.rollback(channel, { ...options, expectedGeneration }),
+    );
+  }
+
+  /** Runs `work` while a hold keeps the release, which must be in the store, from being collected. */
   async #holding<T>(release: string, { signal }: Waiting, work: () => Promise<T>): Promise<T> {
     const held = await hold(this.objects, `move-${randomUUID()}`, [checkReleaseId(release)], {
       signal,
@@ -230,7 +270,7 @@ export class ReleaseStore {
 
   /** The channels' states, now and whenever one moves. See watch.ts. */
   watch(options: WatchOptions = {}): AsyncGenerator<ReadonlyMap<string, ChannelState>> {
-    return watchChannels(this.channels, options);
+    return watchChannels(this.#channels, options);
   }
 
   /** Removes from the local cache of a remote store what `keep` does not name. */

@@ -12,7 +12,7 @@ import { prepareDataset } from '../data/prepared.ts';
 import { loadTexts } from '../data/texts.ts';
 import { type EvaluateOptions, type EvaluationResult, evaluate } from './evaluate.ts';
 
-export interface JudgeOptions {
+export interface EvaluationRequest {
   /** Place of the dataset; that of its training unless told. */
   readonly data?: string | undefined;
   readonly split?: SplitName | undefined;
@@ -24,7 +24,7 @@ export interface JudgeOptions {
   readonly onProgress?: (what: string, done: number, total: number) => void;
 }
 
-export interface EvaluateReleaseOptions extends JudgeOptions {
+export interface EvaluateReleaseOptions extends EvaluationRequest {
   readonly store: ReleaseStore;
   readonly release: string;
 }
@@ -42,7 +42,7 @@ export async function evaluateRelease(
 /** Opens what a release is judged with, an engine and the studies of a dataset, while `work` lasts. */
 export async function withStudies<T>(
   { manifest, folder }: OpenedRelease,
-  options: JudgeOptions,
+  options: EvaluationRequest,
   work: (context: EvaluateOptions) => Promise<T>,
 ): Promise<T> {
   const { cache, signal, onProgress, threads = 0 } = options;
@@ -70,15 +70,14 @@ export async function withStudies<T>(
   return await work({
     backend,
     folder,
+    release: manifest,
     scratch,
     config,
     preset: manifest.preset,
-    calibration: manifest.labels,
     prepared,
     texts: loadTexts(folder, config, manifest.preset),
     split: options.split ?? config.evaluation.split,
     studies: options.studies ?? config.evaluation.studies,
-    decoding: manifest.decoding,
     samples: options.samples ?? 1000,
     ...(signal && { signal }),
     ...(onProgress && { onProgress }),

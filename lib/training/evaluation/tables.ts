@@ -3,7 +3,7 @@ import type { Measured } from '../../text/metrics/bootstrap.ts';
 import type { Evaluation as Measures } from '../../text/metrics/evaluate.ts';
 import { reportOf } from '../data/texts.ts';
 import type { PreparedStudy } from '../data/prepared.ts';
-import { measure } from '../generated.ts';
+import { measure } from '../generate.ts';
 
 export interface Row {
   readonly metrics: Readonly<Record<string, number>>;
