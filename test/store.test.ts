@@ -142,7 +142,7 @@ for (const [where, open] of Object.entries(backends)) {
       await fails(t, store.resolve('stable'), 'NOT_FOUND', 'RELEASE_NOT_FOUND');
       await fails(t, store.promote('stable', unknown), 'NOT_FOUND', 'RELEASE_NOT_FOUND');
       await fails(t, store.open('../../etc'), 'INVALID_ARGUMENT', 'RELEASE_ID_INVALID');
-      await fails(t, store.promote('../x', unknown), 'NOT_FOUND', 'RELEASE_NOT_FOUND');
+      await fails(t, store.promote('../x', unknown), 'INVALID_ARGUMENT', 'STORE_NAME');
       await fails(t, store.channels.get('../x'), 'INVALID_ARGUMENT', 'STORE_NAME');
       t.deepEqual(await keys(store.objects, 'channels/'), []);
     },
