@@ -18,9 +18,7 @@ test('each label is decided by its own temperature and threshold, and is positiv
   const { temperatures, thresholds } = unevenLabels;
   // What logit lies exactly `above` its threshold in log-odds.
   const logits = (above: number) =>
-    Float32Array.from(
-      thresholds.map((p, i) => temperatures[i]! * (Math.log(p / (1 - p)) + above)),
-    );
+    Float32Array.from(thresholds.map((p, i) => temperatures[i]! * (Math.log(p / (1 - p)) + above)));
   const higher = decideLabels(logits(0.01), unevenLabels);
   t.deepEqual(
     higher.map(({ name }) => name),
@@ -59,7 +57,7 @@ test('features are rounded to half precision, where they are not already', (t) =
   const rounded = halfPrecision(values);
   t.deepEqual([...rounded], [1, 1 + 2 ** -10, Math.f16round(-0.1), Infinity]);
   t.deepEqual(halfPrecision(rounded), rounded);
-  t.not(values.buffer as ArrayBufferLike, rounded.buffer);
+  t.not(values.buffer, rounded.buffer);
 });
 
 test('a label variant reads its labels, a plain one the indication, both cut to the limit', (t) => {

@@ -5,6 +5,7 @@ import { tensorMessage } from '../lib/rpc/tensors.ts';
 import { observations } from '../lib/text/labels/observations.ts';
 import { settings } from '../services/labeler/config.ts';
 import { start } from '../services/labeler/server.ts';
+import { unevenLabels } from './support/releases.ts';
 import { connect, metricOf, openTestStore, startService } from './support/services.ts';
 
 async function serve(t: Parameters<typeof openTestStore>[0]) {
@@ -27,10 +28,10 @@ test('an embedding gets all 14 observations, and the text of the positive ones',
     answer.labels.map(({ name }) => name),
     [...observations],
   );
-  for (const { probability, threshold, state } of answer.labels) {
+  for (const [i, { probability, threshold, state }] of answer.labels.entries()) {
     t.true(probability > 0 && probability < 1);
-    t.is(threshold, 0.5);
-    t.is(state, probability >= 0.5 ? 'LABEL_STATE_POSITIVE' : 'LABEL_STATE_NEGATIVE');
+    t.is(threshold, Math.fround(unevenLabels.thresholds[i]!));
+    t.is(state, probability >= threshold ? 'LABEL_STATE_POSITIVE' : 'LABEL_STATE_NEGATIVE');
   }
   const positive = answer.labels.filter(({ state }) => state === 'LABEL_STATE_POSITIVE');
   t.is(answer.labelText, positive.map(({ name }) => name.toLowerCase()).join('; '));

@@ -100,6 +100,6 @@ test.serial(
     );
     const [code, stderr] = await promise;
     t.is(code, 2);
-    t.regex(stderr, /^radscribe: no names no release, tag or channel in store file:/);
+    t.regex(stderr, /^radscribe: store file:.* has no release, tag or channel no\n/);
   },
 );

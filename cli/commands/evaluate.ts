@@ -5,7 +5,8 @@ import { invalidArgument } from '../../lib/errors.ts';
 import { openStore } from '../../lib/releases/store/open.ts';
 import type { ReleaseStore } from '../../lib/releases/store/store.ts';
 import { type Evaluated, printTables } from '../../lib/training/evaluation/print.ts';
-import { evaluateRelease, newestReleases } from '../../lib/training/evaluation/release.ts';
+import { newestReleases } from '../../lib/releases/list.ts';
+import { evaluateRelease } from '../../lib/training/evaluation/release.ts';
 import { createDisplay, simpleProgress } from '../../lib/training/progress.ts';
 
 interface EvaluateOptions {

@@ -38,7 +38,7 @@ export function normalizeInGraph(grey: Value, channels: Channels): Value {
 
 /**
  * A decoded image as a vision model reads it: float32 [3, height, width], the grey in each channel,
- * normalised. Deterministic.
+ * normalized. Deterministic.
  *
  * @throws {DomainError} As `parsePreprocessing`.
  */

@@ -51,21 +51,22 @@ export async function completeRelease(
   await write(folder, 'MODEL_CARD.md', modelCard(described));
   const digests: [string, FileDigest][] = [];
   for (const name of releaseFiles) digests.push([name, await digestFile(join(folder, name))]);
-  const manifest = manifestOf(description, Object.fromEntries(digests));
+  const manifest = manifestOf(described, Object.fromEntries(digests));
   await write(folder, manifestName, toJson(manifest));
   return parseManifest(manifest);
 }
 
 /** Throws what `parseManifest` would at the end, before anything is written. */
 function checkDescription(description: ReleaseDescription): void {
+  const { tokenizers: _, ...described } = description;
   const empty = digestOf(new Uint8Array());
   const files = Object.fromEntries(releaseFiles.map((name) => [name, empty]));
-  parseManifest(manifestOf(description, files));
+  parseManifest(manifestOf(described, files));
 }
 
 /** Through JSON, so that the id is that of what a reader will parse. */
 function manifestOf(
-  { tokenizers: _, ...described }: ReleaseDescription,
+  described: Omit<ReleaseDescription, 'tokenizers'>,
   files: ManifestContent['files'],
 ): Manifest {
   const json = JSON.stringify({ formatVersion, ...described, files });

@@ -45,7 +45,7 @@ export interface Subject {
   readonly labels: readonly LabelDecision[];
 }
 
-/** What the generator service would be asked for this study. */
+/** The request that the generator service would get for this study. */
 export function requestOf(
   { study, features, labels }: Subject,
   { variant, preset, texts, indication }: RequestOptions,

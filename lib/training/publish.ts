@@ -34,8 +34,8 @@ export interface Published {
 }
 
 /**
- * Makes a release of a run's models, stores it where the run says (without a store, the run's folder
- * is one), and promotes it to the run's channel. Throws RELEASE_WORSE where the gate refuses that; the
+ * Makes a release of a run's models, stores it in the store of the run (default: the run's folder
+ * itself), and promotes it to the run's channel. Throws RELEASE_WORSE where the gate refuses that; the
  * release stays in the store.
  */
 export async function publish(options: PublishOptions): Promise<void> {

@@ -28,8 +28,8 @@ export interface QuantizedRelease {
 }
 
 /**
- * Publishes a release again with 8-bit weights in encoder and decoder. The new one is evaluated anew, and
- * its evaluation says how far its reports agree with its parent's. Throws FAILED_PRECONDITION for a
+ * Publishes a release again with 8-bit weights in encoder and decoder. The new one is evaluated again, and
+ * its evaluation tells how far its reports agree with its parent's. Throws FAILED_PRECONDITION for a
  * release that has 8-bit weights already.
  */
 export async function quantizeRelease(options: QuantizeOptions): Promise<QuantizedRelease> {

@@ -13,7 +13,7 @@ import { type WatchOptions, watchChannels } from './watch.ts';
 
 export type ReleasePart = 'vision' | 'labeler' | 'generator';
 
-/** Files that each part of the chain reads; what is named nowhere belongs to all. */
+/** Files that only one part of the chain reads; every part reads the others. */
 const partFiles: Readonly<Record<ReleasePart, readonly string[]>> = {
   vision: ['vision.onnx', 'vision.safetensors'],
   labeler: ['labeler.onnx', 'labeler.safetensors'],
@@ -21,13 +21,13 @@ const partFiles: Readonly<Record<ReleasePart, readonly string[]>> = {
 };
 
 export interface OpenOptions extends Waiting {
-  /** Fetch and check only what these parts read. Default: everything. */
+  /** Fetch and check only the files that these parts read. Default: all. */
   readonly parts?: readonly ReleasePart[] | undefined;
 }
 
 export interface OpenedRelease {
   readonly manifest: Manifest;
-  /** Holds the release's files, checked; do not write there. */
+  /** Holds the release's files, whose digests were checked; do not write there. */
   readonly folder: string;
 }
 
@@ -47,17 +47,17 @@ export interface ListOptions extends Waiting {
 }
 
 export interface ReleasePage {
-  /** In the order of their ids. */
+  /** Sorted by id. */
   readonly releases: readonly Manifest[];
-  /** Releases whose manifest is damaged, and how. */
+  /** Releases whose manifest is damaged, with the reason. */
   readonly damaged: readonly { readonly id: string; readonly message: string }[];
-  /** Gives the next page; absent on the last. */
+  /** For the next page; absent on the last. */
   readonly nextPageToken?: string;
 }
 
 /**
  * Releases, and the channels and tags that name them. A release is published file by file, its manifest
- * last: it exists from the moment its manifest does, whole, and is never changed.
+ * last: it exists, complete, from the moment its manifest does, and is never changed.
  */
 export class ReleaseStore {
   readonly objects: Objects;
@@ -97,7 +97,7 @@ export class ReleaseStore {
       readManifest(bytes, id);
       await this.objects.write(releaseKey(id), bytes, { signal });
     } finally {
-      await held.release().catch(() => {}); // it expires
+      await held.release().catch(() => {}); // a hold expires
     }
     return manifest;
   }
@@ -130,7 +130,7 @@ export class ReleaseStore {
     return { manifest, folder: local ?? this.#cache.folderOf(id) };
   }
 
-  /** Releases by id, a page at a time; one may be short, as what is being published is left out. */
+  /** Releases by id, a page at a time; a page may be short, because unfinished publications are left out. */
   async list({ pageSize = 50, pageToken, signal }: ListOptions = {}): Promise<ReleasePage> {
     const after = pageToken === undefined ? {} : { after: checkReleaseId(pageToken, 'pageToken') };
     const ids: string[] = [];
@@ -165,7 +165,7 @@ export class ReleaseStore {
     if (tagged !== undefined) return tagged;
     const channel = await this.channels.find(name, waiting);
     if (channel) return channel.release;
-    const message = `${name} names no release, tag or channel in store ${this.url}`;
+    const message = `store ${this.url} has no release, tag or channel ${name}`;
     throw new DomainError('NOT_FOUND', 'RELEASE_NOT_FOUND', message, { field: 'release' });
   }
 
@@ -223,11 +223,11 @@ export class ReleaseStore {
       await this.manifest(release, { signal });
       return await work();
     } finally {
-      await held.release().catch(() => {}); // it expires
+      await held.release().catch(() => {}); // a hold expires
     }
   }
 
-  /** Names a release for good. Throws ALREADY_EXISTS where the tag names another. */
+  /** Names a release permanently. Throws ALREADY_EXISTS where the tag names another. */
   async tag(name: string, release: string, options: Waiting = {}): Promise<void> {
     checkName(name, 'tag');
     await this.#holding(release, options, async () => {
@@ -263,17 +263,17 @@ export class ReleaseStore {
     return tags;
   }
 
-  /** Keeps releases from being removed while `instance` runs. See holds.ts. */
+  /** Keeps releases in the store while `instance` runs. See holds.ts. */
   hold(instance: string, releases: readonly string[], options: HoldOptions = {}): Promise<Hold> {
     return hold(this.objects, instance, releases, options);
   }
 
-  /** The channels' states, now and whenever one moves. See watch.ts. */
+  /** The channels' states, now and after every move. See watch.ts. */
   watch(options: WatchOptions = {}): AsyncGenerator<ReadonlyMap<string, ChannelState>> {
     return watchChannels(this.#channels, options);
   }
 
-  /** Removes from the local cache of a remote store what `keep` does not name. */
+  /** Removes releases that `keep` does not name from the local cache of a remote store. */
   pruneCache(keep: Iterable<string>): Promise<string[]> {
     return this.objects.localPath ? Promise.resolve([]) : this.#cache.prune(new Set(keep));
   }

@@ -42,7 +42,7 @@ export interface EvaluateOptions {
 }
 
 /** What the services would answer for one study. */
-export interface EvaluatedStudy {
+interface EvaluatedStudy {
   readonly id: string;
   readonly report: string;
   readonly labels: readonly LabelDecision[];

@@ -6,7 +6,7 @@ export interface Evaluated {
   readonly tables: Tables | Manifest['evaluation'];
 }
 
-/** Columns of the paper's tables IV to VII: the field, and what it is called. */
+/** Columns of the paper's tables IV to VII: field and title. */
 const columns: Readonly<Record<string, readonly (readonly [string, string])[]>> = {
   language: [
     ['bleu1', 'BLEU-1'],
@@ -45,7 +45,7 @@ function clinicalColumns(): readonly (readonly [string, string])[] {
   ];
 }
 
-/** The tables of some releases, each variant below the baselines that it must be read against. */
+/** The tables of some releases, each variant below its baselines. */
 export function printTables(evaluated: readonly Evaluated[]): string {
   const [first] = evaluated;
   if (!first) return '';
