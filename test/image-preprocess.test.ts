@@ -52,7 +52,7 @@ test('Preprocessing gives the same bits every time, also when many run at once',
   }
 });
 
-test('The resized image and its normalization together are the preprocessing', async (t) => {
+test('Resizing and normalization together are the preprocessing', async (t) => {
   const separate = normalize(await resize(image, spec), spec);
   t.deepEqual(separate, await preprocess(image, spec));
 });

@@ -113,7 +113,7 @@ test('releases load in the background once others serve, and not before', async 
   t.deepEqual(backgrounds, [false, false, true]);
 });
 
-test('a release is not let go while a request uses it, and answers no new one', async (t) => {
+test('a release is not disposed of while a request uses it, and takes no new one', async (t) => {
   const { store, publish, holder, models, isHeld, dropped } = await setUp(t);
   const [one, two] = [await publish(1), await publish(2)];
   await store.promote('stable', one);
@@ -170,7 +170,7 @@ test('requests for a lingering release keep it, and it is dropped some time afte
   t.true(isHeld(two));
 });
 
-test('what serves stays while what is to come cannot be loaded, which is tried again', async (t) => {
+test('a release serves while its replacement cannot be loaded, which is retried', async (t) => {
   const { store, publish, holder, failed, isHeld, broken } = await setUp(t);
   const [one, two] = [await publish(1), await publish(2)];
   broken.push(two);
@@ -183,7 +183,7 @@ test('what serves stays while what is to come cannot be loaded, which is tried a
   t.true(holder.ready);
   broken.pop();
   await until(() => isHeld(two) && !isHeld(one));
-  t.is(failed.length, 1, 'it waited before it tried again');
+  t.is(failed.length, 1, 'it waited before the retry');
 });
 
 test('a broken canary does not keep a service from being ready', async (t) => {
@@ -198,7 +198,7 @@ test('a broken canary does not keep a service from being ready', async (t) => {
   t.false(isHeld(two));
 });
 
-test('closing waits for requests, frees every release and lets the store know', async (t) => {
+test('closing waits for requests, disposes of every release and removes the hold', async (t) => {
   const { store, publish, holder, models, isHeld, claims } = await setUp(t);
   const one = await publish(1);
   await store.promote('stable', one);

@@ -49,9 +49,9 @@ test('a release is written, published, opened, and its graphs run over its weigh
     shape: [1, 3, size, size],
     data: new Float32Array(3 * size * size).fill(0.1),
   };
-  const { fetched: seen } = await vision.run({ image });
+  const { fetched: features } = await vision.run({ image });
   const labeler = await backend.load(join(folder, 'labeler.onnx'));
-  const { fetched } = await labeler.run({ pooled: seen['pooled']! });
+  const { fetched } = await labeler.run({ pooled: features['pooled']! });
   const { logits } = fetched;
   t.deepEqual(logits?.shape, [1, 14]);
   t.true([...(logits?.data ?? [])].every((value) => Number.isFinite(Number(value))));
@@ -136,10 +136,10 @@ test('a manifest that is wrong anywhere is refused by the name of the field', as
     const field = `release.${path.replaceAll('/', '.')}`;
     t.true(error?.field?.startsWith(field), `${error?.field} for ${field}`);
   }
-  const other = changed(good, 'quantization', 'int8');
-  t.is(t.throws(() => parseManifest(other), isDomain)?.field, 'release.id');
-  for (const rubbish of [null, 1, [], 'x', {}]) {
-    t.is(t.throws(() => parseManifest(rubbish), isDomain)?.code, 'INVALID_ARGUMENT');
+  const changedLater = changed(good, 'quantization', 'int8');
+  t.is(t.throws(() => parseManifest(changedLater), isDomain)?.field, 'release.id');
+  for (const other of [null, 1, [], 'x', {}]) {
+    t.is(t.throws(() => parseManifest(other), isDomain)?.code, 'INVALID_ARGUMENT');
   }
 });
 
@@ -166,7 +166,7 @@ test('a manifest of version 1, which spelt quantization with an s, keeps its id'
   t.regex(error?.field ?? '', /quanti/);
 });
 
-test('every release of this repository is whole, and read under the id that it was given', async (t) => {
+test('every release of this repository is complete, and keeps the id that it was given', async (t) => {
   const store = openStore(join(import.meta.dirname, '../releases'));
   const { releases, damaged } = await store.list();
   t.deepEqual(damaged, []);

@@ -20,12 +20,12 @@ const study = (first: LabelState, index: number): PreparedStudy => ({
 
 const logitsOf = (first: number) => ({ logits: new Float32Array(14).fill(-2).with(0, first) });
 
-test('thresholds part what can be parted, and temperatures undo overconfidence', (t) => {
+test('thresholds separate what can be separated, and temperatures undo overconfidence', (t) => {
   const random = uniform(4);
   const studies = Array.from({ length: 2000 }, (_, i) =>
     study(random() > 0.2 ? 'positive' : null, i),
   );
-  // True log-odds, told three times too large.
+  // The true log-odds, three times too large.
   const features = studies.map(({ labels }) => {
     const centre = labels[0] === 'positive' ? 1 : -1;
     // Logistic noise of scale s around +-1 has log-odds close to a multiple of x.
@@ -75,7 +75,7 @@ test('a threshold is fitted to uncertain labels as the config counts them', (t) 
   t.is(boundary('ignore'), 15);
 });
 
-test('about one validation study in a hundred lies outside of the distribution, a far one always', (t) => {
+test('about one validation study in a hundred exceeds the threshold, and a far one always does', (t) => {
   const random = uniform(9);
   const rows = (count: number, shift = 0) =>
     Array.from({ length: count }, () => Float32Array.from({ length: 8 }, () => random() + shift));
@@ -99,14 +99,14 @@ test('mean, deviation and threshold are those of the features', (t) => {
 });
 
 const side = 24;
-const picture = Uint16Array.from({ length: side * side }, (_, i) => (i % side) * 2000);
+const image = Uint16Array.from({ length: side * side }, (_, i) => (i % side) * 2000);
 const augmented = (
   seed: number,
   epoch: number,
   settings = { rotationDegrees: 5, shift: 0.05, contrast: 0.1 },
 ) => {
   const out = new Float32Array(side * side);
-  augmentGrey(picture, side, settings, seededUniform(seed, 'study', epoch), out, 0);
+  augmentGrey(image, side, settings, seededUniform(seed, 'study', epoch), out, 0);
   return out;
 };
 
@@ -122,7 +122,7 @@ test('augmentation is decided by seed, study and epoch, and never turns left to 
 
 test('no augmentation leaves an image as it is', (t) => {
   const same = augmented(1, 1, { rotationDegrees: 0, shift: 0, contrast: 0 });
-  same.forEach((value, i) => t.true(Math.abs(value - (picture[i] ?? 0) / 65535) < 1e-6));
+  same.forEach((value, i) => t.true(Math.abs(value - (image[i] ?? 0) / 65535) < 1e-6));
 });
 
 /** What `augmentGrey` makes of a 3 x 3 image when its random numbers are these. */

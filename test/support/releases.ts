@@ -78,7 +78,7 @@ interface FakeOptions {
   readonly microF1?: number;
 }
 
-/** A whole release in a folder, of small files that are no models; the store does not read them. */
+/** A complete release in a folder, of small files that are no models; the store does not read them. */
 export async function fakeRelease(
   folder: string,
   seed = 1,

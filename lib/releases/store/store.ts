@@ -178,25 +178,25 @@ export class ReleaseStore {
    * Throws NOT_FOUND, DATA_LOSS for a damaged file, and FAILED_PRECONDITION: RELEASE_WORSE, or
    * CHANNEL_MOVED where another writer moved the channel meanwhile.
    */
-  async promote(
+  promote(
     channel: string,
     release: string,
     { gate = standardGate, force = false, ...options }: PromoteOptions = {},
   ): Promise<ChannelState> {
     const { signal } = options;
-    const now = await this.#channels.find(channel, { signal });
-    if (now?.release !== release) {
-      const { manifest } = await this.open(release, { signal });
-      if (now && !force) {
-        checkGate(channel, await this.manifest(now.release, { signal }), manifest, gate);
+    return this.#holding(release, options, async () => {
+      const now = await this.#channels.find(channel, { signal });
+      if (now?.release !== release) {
+        const { manifest } = await this.open(release, { signal });
+        if (now && !force) {
+          checkGate(channel, await this.manifest(now.release, { signal }), manifest, gate);
+        }
       }
-    }
-    // What was compared is what is replaced.
-    const compared = force ? undefined : (now?.generation ?? 0);
-    const expectedGeneration = options.expectedGeneration ?? compared;
-    return this.#holding(release, options, () =>
-      this.#channels.move(channel, release, { ...options, expectedGeneration }),
-    );
+      // What was compared is what is replaced.
+      const compared = force ? undefined : (now?.generation ?? 0);
+      const expectedGeneration = options.expectedGeneration ?? compared;
+      return this.#channels.move(channel, release, { ...options, expectedGeneration });
+    });
   }
 
   /**
