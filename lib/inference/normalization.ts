@@ -18,11 +18,11 @@ export function normalize(pixels: Uint16Array, spec: Preprocessing): Tensor<'flo
   const { height, width } = spec;
   const { scale, offset } = scaleAndOffset(spec);
   const data = new Float32Array(3 * pixels.length);
-  for (let channel = 0; channel < 3; channel++) {
-    const perStep = scale[channel]! / 65535;
-    const lowest = offset[channel]!;
-    for (let index = 0, at = channel * pixels.length; index < pixels.length; index++, at++) {
-      data[at] = pixels[index]! * perStep - lowest;
+  for (const [channel, perWhite] of scale.entries()) {
+    const [perStep, lowest] = [perWhite / 65535, offset[channel]!];
+    const first = channel * pixels.length;
+    for (let index = 0; index < pixels.length; index++) {
+      data[first + index] = pixels[index]! * perStep - lowest;
     }
   }
   return { dtype: 'float32', shape: [3, height, width], data };
