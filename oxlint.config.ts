@@ -46,6 +46,7 @@ export const importTable: Readonly<Record<string, readonly string[]>> = {
   ],
   'services/gateway': [
     'lib',
+    'lib/inference',
     'lib/models',
     'lib/text',
     'lib/releases',

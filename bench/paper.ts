@@ -19,7 +19,7 @@ import { createGenerator } from '../lib/runtime/decode/generator.ts';
 import { parseDecodingOptions } from '../lib/releases/decoding.ts';
 import { trainUnigram, trainWordPiece } from '../lib/text/tokenizer.ts';
 import { type Manifest, releaseFiles } from '../lib/releases/manifest.ts';
-import { writeRelease } from '../lib/releases/write.ts';
+import { type ReleaseDescription, writeRelease } from '../lib/releases/write.ts';
 import { print } from './support/measure.ts';
 import { randomImage } from './support/vision.ts';
 
@@ -49,13 +49,10 @@ async function stage<T>(
 function writeInitial(folder: string, variant: VariantName, preset: Preset): Promise<Manifest> {
   const corpus = ['findings: clear lungs.', 'impression: no acute process.'];
   const every = <T>(value: T): T[] => Array.from({ length: 14 }, () => value);
-  return writeRelease(folder, {
+  const specs = new Map(variantParameters(variant, preset).map((spec) => [spec.name, spec]));
+  const description: ReleaseDescription = {
     variant,
     preset,
-    tensors: variantParameters(variant, preset).map((spec) => {
-      const data = (): Float32Array => initialTensor(spec, seed).data;
-      return { name: spec.name, dtype: 'float32', shape: spec.shape, data };
-    }),
     tokenizers: { encoder: trainWordPiece(corpus, 200), decoder: trainUnigram(corpus, 200) },
     preprocessing: {
       height: preset.imageSize,
@@ -68,7 +65,7 @@ function writeInitial(folder: string, variant: VariantName, preset: Preset): Pro
     labels: { thresholds: every(0.5), temperatures: every(1) },
     outOfDistribution: null,
     decoding: parseDecodingOptions({ maxTokens: preset.maxReportTokens }),
-    quantisation: 'none',
+    quantization: 'none',
     provenance: {
       createdAt: new Date(0).toISOString(),
       dataset: { name: 'none', fingerprint: 'none', studies: {} },
@@ -79,6 +76,10 @@ function writeInitial(folder: string, variant: VariantName, preset: Preset): Pro
       durationS: 0,
     },
     evaluation: {},
+  };
+  return writeRelease(folder, description, (name) => {
+    const spec = specs.get(name);
+    return spec && initialTensor(spec, seed);
   });
 }
 

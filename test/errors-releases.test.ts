@@ -3,7 +3,6 @@ import { join } from 'node:path';
 import test, { type ExecutionContext } from 'ava';
 import { parseDecodingOptions } from '../lib/releases/decoding.ts';
 import { parseManifest } from '../lib/releases/manifest.ts';
-import { promoteRelease } from '../lib/releases/promote.ts';
 import { exportRelease, importRelease } from '../lib/releases/store/archive.ts';
 import { createUnderLock } from '../lib/releases/store/lock.ts';
 import { openStore } from '../lib/releases/store/open.ts';
@@ -25,12 +24,12 @@ async function publish(t: ExecutionContext, store: ReleaseStore, microF1 = 0.81)
   return (await store.publish(folder)).id;
 }
 
-/** Points a channel at a release of micro F1 0.81, then asks for one of 0.62. */
+/** Points a channel at a release of micro F1 0.81, then tries to promote one of 0.62. */
 async function promoteWorse(t: ExecutionContext, gate: readonly string[]): Promise<unknown> {
   const store = await storeOf(t);
   await store.promote('stable', await publish(t, store, 0.81));
   const worse = await publish(t, store, 0.62);
-  return promoteRelease(store, 'stable', worse, { gate, force: false });
+  return store.promote('stable', worse, { gate });
 }
 
 const put = (store: ReleaseStore, key: string, text: string): Promise<void> =>
@@ -154,8 +153,8 @@ testErrors(test, [
     provoke: async (t) => {
       const folder = await folderOf(t);
       await mkdir(join(folder, 'one'));
-      const parts = { tensors: [], tokenizers: { encoder: {}, decoder: {} } };
-      await writeRelease(folder, { ...description(1), ...parts });
+      const tokenizers = { encoder: {}, decoder: {} };
+      await writeRelease(folder, { ...description(1), tokenizers }, () => undefined);
     },
   },
   {
@@ -164,8 +163,8 @@ testErrors(test, [
     code: 'INVALID_ARGUMENT',
     field: /^tensors\.vision\./,
     provoke: async (t) => {
-      const parts = { tensors: [], tokenizers: { encoder: {}, decoder: {} } };
-      await writeRelease(await folderOf(t), { ...description(1), ...parts });
+      const tokenizers = { encoder: {}, decoder: {} };
+      await writeRelease(await folderOf(t), { ...description(1), tokenizers }, () => undefined);
     },
   },
   {

@@ -7,7 +7,7 @@ import { invalidArgument } from '../lib/errors.ts';
 /** Reasons that no test names yet, by module. The list only shrinks: a new reason needs a test. */
 const pending: Readonly<Record<string, readonly string[]>> = {
   'lib/releases': ['NOT_READY'],
-  'lib/training': ['QUANTISED_ALREADY'],
+  'lib/training': ['QUANTIZED_ALREADY'],
   'services/trainer': [
     'EVALUATION_BUSY',
     'JOB_REFUSED',

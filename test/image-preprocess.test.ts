@@ -1,13 +1,14 @@
 import { createHash } from 'node:crypto';
 import test from 'ava';
 import {
+  type Preprocessing,
   imagenet,
-  normalize,
   parsePreprocessing,
-  preprocess,
   resize,
 } from '../lib/image/preprocess.ts';
-import type { Preprocessing } from '../lib/image/preprocess.ts';
+import { normalize, normalizeInGraph, preprocess } from '../lib/inference/normalization.ts';
+import { input } from '../lib/graph/value.ts';
+import { graphOf, numbers, runGraph } from './support/engine.ts';
 import { greys, height, storedPixels, width } from './fixtures/image/pixels.ts';
 import type { DecodedImage } from '../lib/image/decoded.ts';
 
@@ -51,9 +52,28 @@ test('Preprocessing gives the same bits every time, also when many run at once',
   }
 });
 
-test('The resized image and its normalization together are the preprocessing', async (t) => {
+test('Resizing and normalization together are the preprocessing', async (t) => {
   const separate = normalize(await resize(image, spec), spec);
   t.deepEqual(separate, await preprocess(image, spec));
+});
+
+test('Training normalizes within its graph by the numbers that serving normalizes by', async (t) => {
+  const channels = { mean: [0.31, 0.52, 0.43], std: [0.21, 0.27, 0.33] } as const;
+  const side = { height: 2, width: 3 };
+  const pixels = Uint16Array.from([0, 1, 9000, 30_000, 52_345, 65_535]);
+  const grey = input('grey', 'float32', ['batch', 1, side.height, side.width]);
+  const data = Float32Array.from(pixels, (value) => value / 65_535);
+  const feeds = { grey: { dtype: 'float32', shape: [1, 1, 2, 3], data } } as const;
+  const graph = graphOf([grey], { image: normalizeInGraph(grey, channels) });
+  const { image: inGraph } = await runGraph(graph, feeds);
+  const { data: served } = normalize(pixels, { ...spec, ...side, ...channels });
+  t.deepEqual(inGraph?.shape, [1, 3, 2, 3]);
+  for (const [at, value] of numbers(inGraph).entries()) {
+    const channel = Math.floor(at / 6) as 0 | 1 | 2;
+    const exact = (pixels[at % 6]! / 65_535 - channels.mean[channel]) / channels.std[channel];
+    t.true(Math.abs(value - exact) < 1e-6, `graph, ${at}: ${value}, expected ${exact}`);
+    t.true(Math.abs(served[at]! - exact) < 1e-6, `serving, ${at}: ${served[at]}`);
+  }
 });
 
 test('An image that has the right size already is not changed', async (t) => {

@@ -8,7 +8,7 @@ import { evaluateRelease } from '../lib/training/evaluation/release.ts';
 import { quantizeRelease } from '../lib/training/quantize.ts';
 import { writeRandomRelease } from './support/release.ts';
 
-test('a release is published again with 8-bit weights, judged anew beside its parent', async (t) => {
+test('a release is published again with 8-bit weights, and evaluated beside its parent', async (t) => {
   const root = await mkdtemp(join(tmpdir(), 'radscribe-'));
   t.teardown(() => rm(root, { recursive: true }));
   const config = {
@@ -25,14 +25,14 @@ test('a release is published again with 8-bit weights, judged anew beside its pa
   const options = { store, cache: join(root, 'data'), studies: 2, samples: 5, threads: 1 };
 
   const { manifest, agreement } = await quantizeRelease({ ...options, release: parent });
-  t.like(await store.manifest(manifest.id), { id: manifest.id, quantisation: 'int8' });
+  t.like(await store.manifest(manifest.id), { id: manifest.id, quantization: 'int8' });
   t.is(manifest.provenance.parent, parent);
   const bytes = (files: typeof manifest.files): number =>
     files['generator.safetensors']?.bytes ?? Number.NaN;
   t.true(bytes(manifest.files) < 0.45 * bytes((await store.manifest(parent)).files));
   t.is(agreement.reports, 2);
   t.is(
-    manifest.evaluation['quantisation']?.model.metrics['agreeingTokens'],
+    manifest.evaluation['quantization']?.model.metrics['agreeingTokens'],
     agreement.agreeingTokens / agreement.tokens,
   );
   t.truthy(manifest.evaluation['language']);

@@ -25,7 +25,7 @@ async function storeOf(t: ExecutionContext) {
 const idsOf = async (store: ReleaseStore): Promise<string[]> =>
   (await store.list()).releases.map(({ id }) => id).sort();
 
-test('what a channel serves or served lately, a tag or a running instance names stays', async (t) => {
+test('releases stay that a channel serves or served recently, a tag names or an instance holds', async (t) => {
   const { store, publish } = await storeOf(t);
   const [served, before, older, tagged, held, loose] = [
     await publish(1),
@@ -61,7 +61,7 @@ test('what a channel serves or served lately, a tag or a running instance names 
   t.deepEqual(await Array.fromAsync(store.objects.list('removals/')), []);
 });
 
-test('the newest of each variant and the young stay, as they are asked to', async (t) => {
+test('the newest of each variant and young releases stay, as the options say', async (t) => {
   const { folder, store, publish } = await storeOf(t);
   const ids: Record<string, string> = {};
   for (const [i, seed] of [1, 2, 3].entries()) {
@@ -81,7 +81,7 @@ test('the newest of each variant and the young stay, as they are asked to', asyn
   t.deepEqual(newest.removed, []);
 });
 
-test('an instance that died holds nothing once its claim has expired', async (t) => {
+test('an instance that died holds nothing once its hold has expired', async (t) => {
   const { store, publish } = await storeOf(t);
   const id = await publish(1);
   const claim = (expiresMs: number) => ({
@@ -97,7 +97,7 @@ test('an instance that died holds nothing once its claim has expired', async (t)
   t.is((await collectGarbage(store, everything)).removed.length, 1);
 });
 
-test('a hold is renewed until it is let go', async (t) => {
+test('a hold is renewed until it is released', async (t) => {
   const { store, publish } = await storeOf(t);
   const id = await publish(1);
   const hold = await store.hold('vision-0', [id], { ttlMs: 150 });
@@ -112,7 +112,7 @@ test('a hold is renewed until it is let go', async (t) => {
   t.is(await store.objects.read('holds/vision-0.json'), undefined);
 });
 
-test('a hold that nobody can read stops the collection: it may hold anything', async (t) => {
+test('an unreadable hold stops the collection, because it may hold any release', async (t) => {
   const { store, publish } = await storeOf(t);
   await publish(1);
   await store.objects.write('holds/odd.json', Buffer.from('{'));
@@ -121,7 +121,7 @@ test('a hold that nobody can read stops the collection: it may hold anything', a
   t.is((await idsOf(store)).length, 1);
 });
 
-/** Another view of a store that does `work` right before its n-th look or write, then goes on. */
+/** The same store, which does `work` right before its n-th read or write, then continues. */
 function pausing(store: ReleaseStore, n: number, work: () => Promise<void>) {
   const other = openStore(store.url);
   const { objects } = other;
@@ -197,7 +197,7 @@ test('of two collections at once, each release is removed by one', async (t) => 
   t.deepEqual(await Array.fromAsync(store.objects.list('releases/')), []);
 });
 
-test('remains of publishing go once nobody can be at it any more', async (t) => {
+test('an unfinished publication is removed once it is old enough to be abandoned', async (t) => {
   const { folder, store, publish } = await storeOf(t);
   const id = await publish(1);
   await store.objects.remove(`releases/${id}/release.json`);

@@ -26,7 +26,7 @@ async function s3Of(t: ExecutionContext) {
 
 const isDomain = { instanceOf: DomainError };
 
-test('a store that answers with errors or hangs up now and then is asked again', async (t) => {
+test('requests that a store fails or hangs up on now and then are retried', async (t) => {
   const { s3, open, id } = await s3Of(t);
   let count = 0;
   s3.fault = () => (count++ % 3 === 0 ? 503 : count % 5 === 0 ? 'hang up' : undefined);
@@ -49,7 +49,7 @@ test('a store that is down is UNAVAILABLE, and works again once it is up', async
   t.is((await store.manifest(id)).id, id);
 });
 
-test('a watcher outlives a store that is down', async (t) => {
+test('a watcher continues when a store that was down answers again', async (t) => {
   const { s3, open, id } = await s3Of(t);
   const store = open();
   await store.promote('stable', id);
@@ -66,7 +66,7 @@ test('a watcher outlives a store that is down', async (t) => {
   abort.abort();
 });
 
-test('a write whose answer was lost is known to be ours', async (t) => {
+test('a write whose response was lost is recognized as our own', async (t) => {
   const { s3, open, id } = await s3Of(t);
   const store = open();
   await store.promote('stable', id);
@@ -80,7 +80,7 @@ test('a write whose answer was lost is known to be ours', async (t) => {
   t.true(lost);
 });
 
-test('a bucket that is not there is named', async (t) => {
+test('an error about a missing bucket names it', async (t) => {
   const { s3 } = await s3Of(t);
   const store = openStore(s3.url('p').replace('s3://releases', 's3://absent'));
   t.teardown(() => store.close());
@@ -88,7 +88,7 @@ test('a bucket that is not there is named', async (t) => {
   t.is(error.reason, 'STORE_NOT_FOUND');
 });
 
-test('a release is fetched once however many ask for it, and again where the cache is damaged', async (t) => {
+test('concurrent callers share one fetch of a release, and a damaged cache is fetched again', async (t) => {
   const { s3, open, cacheDir, id } = await s3Of(t);
   const store = open();
   const fetches = (): number =>
@@ -98,7 +98,7 @@ test('a release is fetched once however many ask for it, and again where the cac
   await store.open(id);
   t.is(fetches(), 7);
   await truncate(join(cacheDir, id, 'vision.onnx'), 5);
-  await writeFile(join(cacheDir, id, 'decoder.onnx'), 'rubbish');
+  await writeFile(join(cacheDir, id, 'decoder.onnx'), 'not a model');
   const { folder } = await store.open(id);
   t.is(fetches(), 9);
   t.regex(await readFile(join(folder, 'decoder.onnx'), 'utf8'), /^decoder.onnx 1/);
@@ -110,7 +110,7 @@ test('a release is fetched once however many ask for it, and again where the cac
   t.deepEqual(await store.pruneCache([]), [id]);
 });
 
-test('a part of the chain fetches what it reads and nothing else', async (t) => {
+test('a part of the chain fetches only the files that it reads', async (t) => {
   const { open, id } = await s3Of(t);
   const { folder } = await open().open(id, { parts: ['labeler'] });
   t.deepEqual((await readdir(folder)).sort(), [
@@ -122,7 +122,7 @@ test('a part of the chain fetches what it reads and nothing else', async (t) => 
   ]);
 });
 
-test('one who gives up fetching does not take the others along', async (t) => {
+test('a caller that cancels its fetch does not cancel it for the others', async (t) => {
   const { open, id } = await s3Of(t);
   const store = open();
   const abort = new AbortController();
@@ -133,7 +133,7 @@ test('one who gives up fetching does not take the others along', async (t) => {
   await t.notThrowsAsync(second);
 });
 
-test('files above 16 MiB go up in parts and come back whole', async (t) => {
+test('files above 16 MiB are uploaded in parts and come back as they were', async (t) => {
   const { open } = await s3Of(t);
   const { objects } = open();
   const folder = await folderOf(t);
@@ -144,7 +144,7 @@ test('files above 16 MiB go up in parts and come back whole', async (t) => {
   t.true(bytes.equals(await readFile(join(folder, 'back'))));
 });
 
-test('under the claim protocol a dead writer is passed over once its lease has ended', async (t) => {
+test('under the claim protocol a dead writer is ignored once its lease has ended', async (t) => {
   const { open } = await s3Of(t);
   const { objects } = open();
   const claims: string[] = [];
@@ -197,7 +197,7 @@ const ended = (child: ChildProcess): Promise<number | null> =>
     child.once('exit', resolve);
   });
 
-test('a publisher killed at any moment leaves the whole release or none', async (t) => {
+test('a publisher killed at any moment leaves a complete release or none', async (t) => {
   const source = await folderOf(t);
   const { id } = await fakeRelease(source, 1, { bytes: 2_000_000 });
   for (const afterFiles of [1, 4, 8]) {
@@ -236,7 +236,7 @@ const modules = {
   open: new URL('../lib/releases/store/open.ts', import.meta.url).href,
 };
 
-test('a store on a full disk says so, shows nothing half published, and leaves nothing behind', async (t) => {
+test('a store on a full disk reports it, lists no partial release, and leaves no files behind', async (t) => {
   const source = await folderOf(t);
   const { id } = await fakeRelease(source, 1, { bytes: 20_000 });
   const came = await onSmallDisk(
@@ -265,7 +265,7 @@ test('a store on a full disk says so, shows nothing half published, and leaves n
   );
 });
 
-test('a cache on a full disk says so and leaves nothing behind', async (t) => {
+test('a cache on a full disk reports it and leaves no files behind', async (t) => {
   const { s3, open } = await s3Of(t);
   const source = await folderOf(t);
   const { id } = await fakeRelease(source, 2, { bytes: 20_000 });
@@ -294,7 +294,7 @@ test('a cache on a full disk says so and leaves nothing behind', async (t) => {
   );
 });
 
-test('who writes into a folder does not mind who removes it empty', async (t) => {
+test('a writer survives the removal of its empty folder by another', async (t) => {
   const { objects } = openStore(await folderOf(t));
   const work = async (name: string): Promise<void> => {
     for (let count = 0; count < 200; count++) {

@@ -89,15 +89,18 @@ for (const [where, open] of Object.entries(backends)) {
     await t.throwsAsync(objects.write('../a', Buffer.from('x')), { message: /not a key/ });
   });
 
-  contract('a listing goes on after a key, within numbered rows and folders', async (t, opener) => {
-    const { objects } = await opener();
-    for (const key of ['r/1', 'r/2', 'r/3', 'f/a/x', 'f/b/x', 'f/c/x']) {
-      await objects.write(key, Buffer.from(''));
-    }
-    t.deepEqual(await keys(objects, 'r/', 'r/1'), ['r/2', 'r/3']);
-    t.deepEqual(await keys(objects, 'r/', 'r/3'), []);
-    t.deepEqual(await Array.fromAsync(objects.folders('f/', { after: 'a' })), ['b', 'c']);
-  });
+  contract(
+    'a listing continues after a key, among numbered objects and folders',
+    async (t, opener) => {
+      const { objects } = await opener();
+      for (const key of ['r/1', 'r/2', 'r/3', 'f/a/x', 'f/b/x', 'f/c/x']) {
+        await objects.write(key, Buffer.from(''));
+      }
+      t.deepEqual(await keys(objects, 'r/', 'r/1'), ['r/2', 'r/3']);
+      t.deepEqual(await keys(objects, 'r/', 'r/3'), []);
+      t.deepEqual(await Array.fromAsync(objects.folders('f/', { after: 'a' })), ['b', 'c']);
+    },
+  );
 
   contract(
     'of many that create one object, one succeeds, and its bytes stay',
@@ -133,7 +136,7 @@ for (const [where, open] of Object.entries(backends)) {
   });
 
   contract(
-    'an unknown release, a wrong id and a path in its place are told apart',
+    'an unknown release, an invalid id and a path instead of one give different errors',
     async (t, opener) => {
       const store = await opener();
       const unknown = `rs-${'0'.repeat(24)}`;
@@ -173,33 +176,30 @@ for (const [where, open] of Object.entries(backends)) {
     },
   );
 
-  contract(
-    'what ends in the middle of publishing is never seen, and can be repeated',
-    async (t, opener) => {
-      const store = await opener();
-      const folder = await folderOf(t);
-      const { id } = await fakeRelease(folder, 7);
-      const dying = await opener();
-      const upload = dying.objects.upload.bind(dying.objects);
-      let left = 4;
-      dying.objects.upload = (key, path, waiting) =>
-        left-- > 0 ? upload(key, path, waiting) : Promise.reject(new Error('killed'));
-      await t.throwsAsync(dying.publish(folder), { message: 'killed' });
-      t.is((await keys(store.objects, 'releases/')).length, 4);
-      t.false(await store.has(id));
-      t.deepEqual((await store.list()).releases, []);
-      await fails(t, store.open(id), 'NOT_FOUND', 'RELEASE_NOT_FOUND');
-      await fails(t, store.promote('stable', id), 'NOT_FOUND', 'RELEASE_NOT_FOUND');
-      await store.publish(folder);
-      t.is((await store.open(id)).manifest.id, id);
-    },
-  );
+  contract('an interrupted publication is never listed, and can be repeated', async (t, opener) => {
+    const store = await opener();
+    const folder = await folderOf(t);
+    const { id } = await fakeRelease(folder, 7);
+    const dying = await opener();
+    const upload = dying.objects.upload.bind(dying.objects);
+    let left = 4;
+    dying.objects.upload = (key, path, waiting) =>
+      left-- > 0 ? upload(key, path, waiting) : Promise.reject(new Error('killed'));
+    await t.throwsAsync(dying.publish(folder), { message: 'killed' });
+    t.is((await keys(store.objects, 'releases/')).length, 4);
+    t.false(await store.has(id));
+    t.deepEqual((await store.list()).releases, []);
+    await fails(t, store.open(id), 'NOT_FOUND', 'RELEASE_NOT_FOUND');
+    await fails(t, store.promote('stable', id), 'NOT_FOUND', 'RELEASE_NOT_FOUND');
+    await store.publish(folder);
+    t.is((await store.open(id)).manifest.id, id);
+  });
 
   contract('a folder that is not as it was written is not published', async (t, opener) => {
     const store = await opener();
     const folder = await folderOf(t);
     const { id } = await fakeRelease(folder, 7);
-    await writeFile(join(folder, 'vision.onnx'), 'rubbish');
+    await writeFile(join(folder, 'vision.onnx'), 'not a model');
     await fails(t, store.publish(folder), 'DATA_LOSS', 'RELEASE_CORRUPT');
     t.deepEqual(await keys(store.objects, 'releases/'), []);
     t.false(await store.has(id));
@@ -240,7 +240,7 @@ for (const [where, open] of Object.entries(backends)) {
   );
 
   contract(
-    'of writers that race on a channel, one moves it and the others are told',
+    'of writers that race on a channel, one moves it and the others get CHANNEL_MOVED',
     async (t, opener) => {
       const [first, ...others] = await Promise.all(Array.from({ length: 4 }, opener));
       const ids = await publish(t, first!, 1, 2, 3, 4);
@@ -259,27 +259,30 @@ for (const [where, open] of Object.entries(backends)) {
     },
   );
 
-  contract('a collection removes what nothing names, and leaves no trace', async (t, opener) => {
-    const [store, other] = [await opener(), await opener()];
-    const [a = '', b = '', c = ''] = await publish(t, store, 1, 2, 3);
-    await store.promote('stable', a);
-    const hold = await other.hold('vision-Host.local-1a', [b]);
-    const options = { minAgeMs: 0, keepPerVariant: 0 };
-    const { removed } = await collectGarbage(store, options);
-    t.deepEqual(
-      removed.map(({ release }) => release),
-      [c],
-    );
-    await hold.release();
-    await collectGarbage(store, options);
-    await fails(t, other.open(b), 'NOT_FOUND', 'RELEASE_NOT_FOUND');
-    await t.notThrowsAsync(other.open(a));
-    for (const folder of ['holds/', 'removals/', 'locks/', 'probes/', `releases/${c}/`]) {
-      t.deepEqual(await keys(store.objects, folder), []);
-    }
-  });
+  contract(
+    'a collection removes releases that nothing names, and leaves no trace',
+    async (t, opener) => {
+      const [store, other] = [await opener(), await opener()];
+      const [a = '', b = '', c = ''] = await publish(t, store, 1, 2, 3);
+      await store.promote('stable', a);
+      const hold = await other.hold('vision-Host.local-1a', [b]);
+      const options = { minAgeMs: 0, keepPerVariant: 0 };
+      const { removed } = await collectGarbage(store, options);
+      t.deepEqual(
+        removed.map(({ release }) => release),
+        [c],
+      );
+      await hold.release();
+      await collectGarbage(store, options);
+      await fails(t, other.open(b), 'NOT_FOUND', 'RELEASE_NOT_FOUND');
+      await t.notThrowsAsync(other.open(a));
+      for (const folder of ['holds/', 'removals/', 'locks/', 'probes/', `releases/${c}/`]) {
+        t.deepEqual(await keys(store.objects, folder), []);
+      }
+    },
+  );
 
-  contract('a tag names one release for good', async (t, opener) => {
+  contract('a tag names one release permanently', async (t, opener) => {
     const store = await opener();
     const [a = '', b = ''] = await publish(t, store, 1, 2);
     await store.tag('v1.0', a);
@@ -291,19 +294,22 @@ for (const [where, open] of Object.entries(backends)) {
     t.is(await store.tagged('v1.0'), undefined);
   });
 
-  contract('a watcher sees the state, then each move, and ends when told to', async (t, opener) => {
-    const store = await opener();
-    const [a = '', b = ''] = await publish(t, store, 1, 2);
-    await store.promote('stable', a);
-    const abort = new AbortController();
-    const watching = (await opener()).watch({ pollMs: 20, signal: abort.signal });
-    const next = async () => (await watching.next()).value?.get('stable')?.release;
-    t.is(await next(), a);
-    await store.promote('stable', b);
-    t.is(await next(), b);
-    await store.channels.close('stable');
-    t.is(await next(), undefined);
-    abort.abort();
-    t.true((await watching.next()).done);
-  });
+  contract(
+    'a watcher gets the state, then each move, and ends when it is aborted',
+    async (t, opener) => {
+      const store = await opener();
+      const [a = '', b = ''] = await publish(t, store, 1, 2);
+      await store.promote('stable', a);
+      const abort = new AbortController();
+      const watching = (await opener()).watch({ pollMs: 20, signal: abort.signal });
+      const next = async () => (await watching.next()).value?.get('stable')?.release;
+      t.is(await next(), a);
+      await store.promote('stable', b);
+      t.is(await next(), b);
+      await store.channels.close('stable');
+      t.is(await next(), undefined);
+      abort.abort();
+      t.true((await watching.next()).done);
+    },
+  );
 }

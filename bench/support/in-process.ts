@@ -1,8 +1,8 @@
 import { decodeImage } from '../../lib/image/decode.ts';
-import { preprocess } from '../../lib/image/preprocess.ts';
+import { preprocess } from '../../lib/inference/normalization.ts';
 import { isLabelVariant } from '../../lib/models/variants.ts';
 import { parseDecodingOptions } from '../../lib/releases/decoding.ts';
-import { labelText } from '../../lib/text/labels/label-text.ts';
+import { promptText } from '../../lib/inference/prompt.ts';
 import type { OpenedRelease } from '../../lib/releases/store/store.ts';
 import { GeneratorModel } from '../../services/generator/model.ts';
 import { LabelerModel } from '../../services/labeler/model.ts';
@@ -32,8 +32,7 @@ export async function loadInProcess(
       const [embedding] = await vision.embed([image]);
       const { tokens, tokensShape, pooled } = embedding!;
       const [labels = []] = await labeler.classify([pooled]);
-      const states = Object.fromEntries(labels.map(({ name, state }) => [name, state]));
-      const text = isLabelVariant(variant) ? labelText(states) : '';
+      const text = promptText(isLabelVariant(variant), labels, '');
       const { ids } = await writer.generator.generate(
         {
           tokens: { dtype: 'float32', shape: tokensShape, data: Float32Array.from(tokens) },

@@ -1,7 +1,7 @@
 import type { Command } from 'commander';
 import { invalidArgument } from '../../lib/errors.ts';
 import { listReleases } from '../../lib/releases/list.ts';
-import { promoteRelease, standardGate } from '../../lib/releases/promote.ts';
+import { standardGate } from '../../lib/releases/gate.ts';
 import { exportRelease, importRelease } from '../../lib/releases/store/archive.ts';
 import { collectGarbage } from '../../lib/releases/store/collect.ts';
 import { openStore } from '../../lib/releases/store/open.ts';
@@ -137,10 +137,10 @@ function registerReading(releases: Command): void {
     'print the manifest and the evaluation of a release',
     async (store, _: StoreFlags, name: string) => {
       const manifest = await store.manifest(await store.resolve(name));
-      const { id, variant, preset, quantisation, provenance, evaluation, files } = manifest;
+      const { id, variant, preset, quantization, provenance, evaluation, files } = manifest;
       const facts: readonly (readonly string[])[] = [
         ['release', id],
-        ['variant', `${variant}, preset ${preset.name}, quantisation ${quantisation}`],
+        ['variant', `${variant}, preset ${preset.name}, quantization ${quantization}`],
         ['size', mebibytes(sizeOf(files))],
         [
           'created',
@@ -191,7 +191,7 @@ function registerMoving(releases: Command): void {
       const { expect, weight, by, gate = standardGate, force = false } = flags;
       const release = await store.resolve(name);
       const options = { gate, force, expectedGeneration: expect, weight, by };
-      const state = await promoteRelease(store, channel, release, options);
+      const state = await store.promote(channel, release, options);
       const part = weight === undefined ? '' : ` with ${100 * weight} % of its variant's requests`;
       const text = `${channel} serves ${release}${part}, generation ${state.generation}\n`;
       return { json: state, text };

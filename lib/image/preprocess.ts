@@ -1,5 +1,4 @@
 import sharp from 'sharp';
-import type { Tensor } from '../graph/types.ts';
 import type { DecodedImage } from './decoded.ts';
 import { type Preprocessing, parsePreprocessing } from './preprocessing.ts';
 
@@ -7,21 +6,10 @@ import { type Preprocessing, parsePreprocessing } from './preprocessing.ts';
 export { type Preprocessing, imagenet, parsePreprocessing } from './preprocessing.ts';
 
 /**
- * An image as the input of a vision model: float32 [3, height, width], the grey in each channel,
- * normalized. Deterministic, and the same code trains and serves.
+ * A radiograph at the size that a vision model reads: grey 0..65535, row-major, height x width of
+ * `spec`. lib/inference/normalization.ts makes its input of it.
  *
  * @throws {DomainError} As `parsePreprocessing`.
- */
-export async function preprocess(
-  image: DecodedImage,
-  spec: Preprocessing,
-): Promise<Tensor<'float32'>> {
-  return normalize(await resize(image, spec), spec);
-}
-
-/**
- * The first half of `preprocess`, for training to cache and augment: grey 0..65535, row-major,
- * height x width of `spec`.
  */
 export async function resize(
   image: Pick<DecodedImage, 'width' | 'height' | 'pixels'>,
@@ -48,20 +36,6 @@ export async function resize(
     );
   }
   return output;
-}
-
-/** The second half of `preprocess`: float32 [3, height, width] of what `resize` gives. */
-export function normalize(pixels: Uint16Array, spec: Preprocessing): Tensor<'float32'> {
-  const { height, width, mean, std } = spec;
-  const data = new Float32Array(3 * pixels.length);
-  for (let channel = 0; channel < 3; channel++) {
-    const scale = 1 / (65535 * std[channel]!);
-    const offset = mean[channel]! / std[channel]!;
-    for (let index = 0, at = channel * pixels.length; index < pixels.length; index++, at++) {
-      data[at] = pixels[index]! * scale - offset;
-    }
-  }
-  return { dtype: 'float32', shape: [3, height, width], data };
 }
 
 interface Size {

@@ -24,7 +24,7 @@ function evaluation({ title, split, studies, model, baselines }: EvaluationTable
   const names = [...new Set(rows.flatMap(([, { metrics }]) => Object.keys(metrics)))];
   return [
     `### ${cell(title)}`,
-    `${studies} studies of the split \`${cell(split)}\`; 95 % intervals in brackets where they were computed.`,
+    `${studies} studies of the split \`${cell(split)}\`; 95 % confidence intervals in brackets where they were computed.`,
     table(
       ['metric', ...rows.map(([name]) => name)],
       names.map((name) => [name].concat(rows.map(([, measures]) => measured(measures, name)))),
@@ -32,9 +32,9 @@ function evaluation({ title, split, studies, model, baselines }: EvaluationTable
   ].join('\n\n');
 }
 
-/** What a reader must know before using a release, in Markdown. */
+/** The model card: what a reader must know before using a release, in Markdown. */
 export function modelCard(content: Omit<ManifestContent, 'formatVersion' | 'files'>): string {
-  const { variant, preset, preprocessing, provenance, labels, quantisation } = content;
+  const { variant, preset, preprocessing, provenance, labels, quantization } = content;
   const { dataset } = provenance;
   const tables = Object.values(content.evaluation).map(evaluation);
   const ood = content.outOfDistribution;
@@ -42,18 +42,18 @@ export function modelCard(content: Omit<ManifestContent, 'formatVersion' | 'file
     `# RadScribe ${variant}, preset ${preset.name}`,
     'Writes the findings and impression of a radiology report for one chest radiograph, and says which of the 14 CheXpert observations it shows.',
     '## Intended use',
-    '**Not a medical device.** For research and engineering only. It must not be used for diagnosis, triage or treatment, and no report it writes may reach a patient record unless a radiologist has read the film and answers for the text.',
+    '**Not a medical device.** For research and engineering only. It must not be used for diagnosis, triage or treatment, and no report it writes may reach a patient record unless a radiologist has read the radiograph and answers for the text.',
     '## Limits',
     [
-      '- Trained on single frontal (PA) views. Lateral views, portable AP films, children and other modalities are outside of what it has seen.',
-      `- Reads pictures at ${preprocessing.width} x ${preprocessing.height} pixels: small nodules, fine lines and thin pneumothoraces may not be visible to it.`,
-      '- It may describe findings that are not there, miss some that are, and mention earlier films that it was never shown.',
-      '- Its labels were learnt from labels that rules extracted from reports, and carry the mistakes of those rules.',
-      `- Its training data are \`${cell(dataset.name)}\`; how it does on films of other hospitals, machines and populations is unknown.`,
+      '- Trained on single frontal (PA) views. Its training data hold no lateral views, portable AP radiographs, children or other modalities.',
+      `- Reads images at ${preprocessing.width} x ${preprocessing.height} pixels: small nodules, fine lines and thin pneumothoraces may not be visible to it.`,
+      '- It may describe findings that are not there, miss some that are, and mention earlier radiographs, which it never reads.',
+      '- Its labels were trained on labels that rules extracted from reports, and repeat the mistakes of those rules.',
+      `- Its training data are \`${cell(dataset.name)}\`; its accuracy on radiographs of other hospitals, machines and populations is unknown.`,
       ood
-        ? `- Pictures unlike the training set get a warning; on validation studies ${number(100 * ood.falseAlarms)} % were warned of without need.`
-        : '- It was released without a check for pictures unlike the training set.',
-      `- Weights are ${quantisation === 'int8' ? 'quantised to 8 bits' : 'not quantised'}.`,
+        ? `- Images unlike the training set get a warning; ${number(100 * ood.falseAlarms)} % of the validation studies got false alarms.`
+        : '- It was released without a check for images unlike the training set.',
+      `- Weights are ${quantization === 'int8' ? 'quantized to 8 bits' : 'not quantized'}.`,
     ].join('\n'),
     '## Evaluation',
     tables.length > 0

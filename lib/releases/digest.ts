@@ -8,7 +8,7 @@ export const digestOf = (bytes: Uint8Array): FileDigest => ({
   bytes: bytes.length,
 });
 
-/** SHA-256 and length of a file, a chunk in memory at a time. */
+/** SHA-256 and length of a file, with one chunk in memory at a time. */
 export async function digestFile(path: string, signal?: AbortSignal): Promise<FileDigest> {
   const hash = createHash('sha256');
   let bytes = 0;

@@ -6,7 +6,7 @@ import type { OpenedRelease, ReleasePart, ReleaseStore } from './store/store.ts'
 
 /** A part of a release, loaded: ready to answer. */
 export interface Model {
-  /** Ends what was asked for before, then frees everything. */
+  /** Finishes the requests under way, then frees everything. */
   dispose(): Promise<void>;
 }
 
@@ -14,30 +14,30 @@ export interface HolderOptions<M extends Model> {
   readonly store: ReleaseStore;
   /** Channels whose releases are held. */
   readonly channels: readonly string[];
-  /** What of a release is read. */
+  /** The part of a release that is read. */
   readonly part: ReleasePart;
-  /** Loads and warms by a real inference; in the `background` once others serve. */
+  /** Loads and warms up by a real inference; in the `background` once other releases serve. */
   readonly load: (release: OpenedRelease, background: boolean) => Promise<M>;
-  /** A name that no other process has: what it holds is not removed from the store. */
+  /** Unique to this process: the store keeps what it holds. */
   readonly instance: string;
-  /** How often the channels are looked at. */
+  /** How often the channels are polled. */
   readonly pollMs: number;
   /**
-   * How long a release answers after its channel has left it and nobody has asked for it: where
-   * another service cannot load the new one, requests go on to come for the old.
+   * How long a release stays loaded after its channel left it and after its last request: where another
+   * service cannot load the new one, the gateway keeps sending requests for the old one.
    */
   readonly lingerMs: number;
   readonly observer: HolderObserver;
 }
 
 interface HolderObserver {
-  /** What is held now, and by which channels. */
+  /** The releases held now, and the channels that point to each. */
   readonly onChange: (held: readonly HeldRelease[]) => void;
   readonly onLoaded?: (release: string, durationMs: number) => void;
   readonly onDropped?: (release: string) => void;
-  /** A release could not be loaded; those that serve go on, and it is tried again. */
+  /** A release could not be loaded; the others go on serving, and the load is retried. */
   readonly onLoadFailed: (release: string, error: unknown) => void;
-  /** The store could not be read or written; what is held goes on. */
+  /** The store could not be read or written; the held releases go on serving. */
   readonly onStoreError: (error: unknown) => void;
 }
 
@@ -47,7 +47,7 @@ interface HeldRelease {
   readonly channels: readonly string[];
 }
 
-/** A loaded release that stays until this is disposed of. */
+/** A loaded release that is not dropped before this is disposed of. */
 export interface Lease<M> extends Disposable {
   readonly model: M;
   readonly manifest: Manifest;
@@ -57,9 +57,9 @@ interface Entry<M> {
   readonly model: M;
   readonly manifest: Manifest;
   users: number;
-  /** When it was last asked for, as `performance.now` gives it. */
+  /** When it was last acquired, by `performance.now`. */
   usedMs: number;
-  /** Fires when the last user has left after it was dropped. */
+  /** Set when it is dropped; resolves when its last request has ended. */
   dropped: PromiseWithResolvers<void> | undefined;
 }
 
@@ -72,9 +72,9 @@ const firstRetryMs = 1000;
 const maxRetryMs = 60_000;
 
 /**
- * Keeps the releases loaded to which channels point. A new one is loaded beside those that serve, and
- * takes its place once it has answered; an old one goes when nobody needs it any more: no channel,
- * no other release that is still to come in its stead, no request.
+ * Keeps the releases loaded that channels point to. A new one is loaded beside those that serve, and
+ * serves once it has answered a first inference; an old one is dropped when no channel points to it, no
+ * replacement for it is still to be loaded, and no request uses it.
  */
 export class ReleaseHolder<M extends Model> {
   readonly #options: HolderOptions<M>;
@@ -86,7 +86,7 @@ export class ReleaseHolder<M extends Model> {
   #watching: Promise<void> | undefined;
   #settling: Promise<void> | undefined;
   #again = false;
-  /** Was ready: from then on requests may come while another release loads. */
+  /** Has been ready: from then on, requests arrive while another release loads. */
   #serves = false;
   #timer: NodeJS.Timeout | undefined;
   readonly #lingering = new Map<string, number>();
@@ -96,12 +96,12 @@ export class ReleaseHolder<M extends Model> {
     this.#options = options;
   }
 
-  /** Begins to watch the channels. */
+  /** Starts watching the channels. */
   start(): void {
     this.#watching ??= this.#watch();
   }
 
-  /** Whether at least one release answers, and none is still to be tried for the first time. */
+  /** Whether at least one release is loaded, and every other one was tried at least once. */
   get ready(): boolean {
     const tried = this.#wanted().every((id) => this.#held.has(id) || this.#failures.has(id));
     return this.#held.size > 0 && tried;
@@ -109,7 +109,7 @@ export class ReleaseHolder<M extends Model> {
 
   /**
    * Throws FAILED_PRECONDITION (RELEASE_NOT_HELD) for a release that is not loaded here, and
-   * UNAVAILABLE while nothing is yet: another replica may answer.
+   * UNAVAILABLE while none is loaded yet: another replica may answer.
    */
   acquire(release: string): Lease<M> {
     const entry = this.#held.get(release);
@@ -119,7 +119,7 @@ export class ReleaseHolder<M extends Model> {
     }
     if (entry === undefined || entry.dropped !== undefined) {
       const held = [...this.#held.keys()].join(', ') || 'none';
-      // What came may be anything; its end would be noise.
+      // The caller may have sent anything, of any length.
       const message = `release ${JSON.stringify(release.slice(0, 40))} is not held here; held: ${held}`;
       throw new DomainError('FAILED_PRECONDITION', 'RELEASE_NOT_HELD', message, {
         field: 'release',
@@ -140,7 +140,7 @@ export class ReleaseHolder<M extends Model> {
     };
   }
 
-  /** Lets everything go, after its last request. */
+  /** Drops every release after its last request, and waits for that. */
   async close(): Promise<void> {
     this.#ending.abort();
     clearTimeout(this.#timer);
@@ -165,7 +165,7 @@ export class ReleaseHolder<M extends Model> {
     return [...new Set([...this.#channels.values()].map(({ release }) => release))];
   }
 
-  /** Brings what is held to what is wanted; one at a time, so that serving feels little of it. */
+  /** Loads and drops until what is held is what the channels want, one at a time to spare serving. */
   #settle(): void {
     if (this.#settling !== undefined) {
       this.#again = true;
@@ -206,13 +206,13 @@ export class ReleaseHolder<M extends Model> {
       }
       if (this.#lingering.size === 0) await this.#claim(wanted);
     } else {
-      // What serves stays until what is to come in its stead is there.
+      // An old release serves until its replacement is loaded.
       this.#lingering.clear();
     }
     this.#plan();
   }
 
-  /** Looks again when a release may be tried again, or has lingered long enough. */
+  /** Settles again when a load may be retried, or a release has lingered long enough. */
   #plan(): void {
     const due = [
       ...[...this.#failures].flatMap(([id, { untilMs }]) =>
@@ -250,7 +250,7 @@ export class ReleaseHolder<M extends Model> {
     }
   }
 
-  /** Tells the store what may not be removed; a store that cannot be written is served all the same. */
+  /** Writes the hold that keeps releases in the store; where that fails, serving goes on. */
   async #claim(releases: readonly string[]): Promise<void> {
     const { store, instance, observer } = this.#options;
     try {

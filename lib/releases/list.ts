@@ -1,5 +1,6 @@
-import type { VariantName } from '../models/names.ts';
-import type { ReleaseStore } from './store/store.ts';
+import { type VariantName, variantNames } from '../models/names.ts';
+import type { Manifest } from './manifest.ts';
+import type { ReleasePage, ReleaseStore } from './store/store.ts';
 
 /** A release of a list, and what names it. */
 export interface ListedRelease {
@@ -12,33 +13,47 @@ export interface ListedRelease {
   readonly tags: readonly string[];
 }
 
-/** Every release of a store, newest first. */
+/** Every release of a store, newest first, and those whose manifest is damaged. */
 export async function listReleases(store: ReleaseStore): Promise<{
   readonly releases: readonly ListedRelease[];
-  readonly damaged: readonly { readonly id: string; readonly message: string }[];
+  readonly damaged: ReleasePage['damaged'];
 }> {
   const tags = await store.tags();
   const names = await store.channels.names();
   const states = await Promise.all(names.map((name) => store.channels.find(name)));
-  const releases: ListedRelease[] = [];
-  const damaged: { readonly id: string; readonly message: string }[] = [];
+  const { manifests, damaged } = await readAll(store);
+  const releases = manifests.map(({ id, variant, preset, provenance, files }): ListedRelease => ({
+    id,
+    variant,
+    preset: preset.name,
+    createdAt: provenance.createdAt,
+    bytes: Object.values(files).reduce((sum, { bytes }) => sum + bytes, 0),
+    channels: states.flatMap((state) => (state?.release === id ? [state.channel] : [])),
+    tags: [...tags].flatMap(([tag, release]) => (release === id ? [tag] : [])),
+  }));
+  return { releases, damaged };
+}
+
+/** The newest release of each variant of a store, in the order of the paper. */
+export async function newestReleases(store: ReleaseStore): Promise<readonly Manifest[]> {
+  const { manifests } = await readAll(store);
+  return variantNames.flatMap((name) => manifests.find(({ variant }) => variant === name) ?? []);
+}
+
+/** Newest first. */
+async function readAll(store: ReleaseStore): Promise<{
+  readonly manifests: readonly Manifest[];
+  readonly damaged: ReleasePage['damaged'];
+}> {
+  const manifests: Manifest[] = [];
+  const damaged: ReleasePage['damaged'][number][] = [];
   let pageToken: string | undefined;
   do {
     const page = await store.list({ pageToken });
+    manifests.push(...page.releases);
     damaged.push(...page.damaged);
-    for (const { id, variant, preset, provenance, files } of page.releases) {
-      releases.push({
-        id,
-        variant,
-        preset: preset.name,
-        createdAt: provenance.createdAt,
-        bytes: Object.values(files).reduce((sum, { bytes }) => sum + bytes, 0),
-        channels: states.flatMap((state) => (state?.release === id ? [state.channel] : [])),
-        tags: [...tags].flatMap(([tag, release]) => (release === id ? [tag] : [])),
-      });
-    }
     pageToken = page.nextPageToken;
   } while (pageToken !== undefined);
-  releases.sort((a, b) => (a.createdAt < b.createdAt ? 1 : -1));
-  return { releases, damaged };
+  const madeAt = ({ provenance }: Manifest): number => Date.parse(provenance.createdAt);
+  return { manifests: manifests.sort((a, b) => madeAt(b) - madeAt(a)), damaged };
 }

@@ -6,10 +6,11 @@ import { type VariantName, variantNames } from '../models/names.ts';
 import { type Preset, parsePreset } from '../models/preset.ts';
 import { type DecodingOptions, parseDecodingOptions } from './decoding.ts';
 
-export const formatVersion = 1;
+/** What is written. Version 1 is read as well: it spelt `quantization` with an s. */
+export const formatVersion = 2;
 export const manifestName = 'release.json';
 
-/** Weight files lie beside the graphs that point into them. */
+/** The graphs of a release, and the weight file beside each that it points into. */
 export const graphWeights = {
   vision: 'vision.safetensors',
   labeler: 'labeler.safetensors',
@@ -18,7 +19,7 @@ export const graphWeights = {
 } as const;
 export type GraphName = keyof typeof graphWeights;
 
-/** What every release holds beside its manifest. */
+/** The files of a release beside its manifest. */
 export const releaseFiles = [
   'vision.onnx',
   'vision.safetensors',
@@ -44,15 +45,12 @@ const labels = z.strictObject({
   temperatures: perLabel.refine((all) => all.every((one) => one > 0), 'expected numbers above 0'),
 });
 
-/**
- * How unlike the training pictures a picture is: the mean over the channels of pooled vision features
- * of ((x - mean) / std)^2; above `threshold` a request gets a warning.
- */
+/** How far an image may lie from those of training; lib/inference/distribution.ts has the distance. */
 const outOfDistribution = z.strictObject({
   mean: z.array(finite).min(1),
   std: z.array(z.number().positive()).min(1),
   threshold: z.number().positive(),
-  /** Share of validation studies that lie above the threshold. */
+  /** Share of validation studies whose distance exceeds the threshold. */
   falseAlarms: z.number().min(0).max(1),
 });
 
@@ -70,7 +68,7 @@ const provenance = z.strictObject({
   parent: text.nullable(),
   seed: z.int().min(0),
   durationS: z.number().min(0),
-  /** What was typed to make it. */
+  /** The command that made it. */
   command: z.string().max(4000).optional(),
 });
 
@@ -98,15 +96,16 @@ const manifest = z.strictObject({
   preprocessing: z.unknown(),
   labels,
   outOfDistribution: outOfDistribution.nullable(),
-  /** What a request that says nothing is decoded with. */
+  /** The defaults of a request. */
   decoding: z.unknown(),
-  quantisation: z.enum(['none', 'int8']),
+  quantization: z.enum(['none', 'int8']),
   provenance,
   /** By a name that programs use, e.g. `clinical` or `text`. */
   evaluation: z.record(text, evaluationTable),
   files: z.record(z.string(), z.strictObject({ sha256: digest, bytes: z.int().min(0) })),
 });
 
+export type Quantization = z.infer<typeof manifest>['quantization'];
 export type ReleaseLabels = Readonly<z.infer<typeof labels>>;
 export type OutOfDistribution = Readonly<z.infer<typeof outOfDistribution>>;
 type Provenance = Readonly<z.infer<typeof provenance>>;
@@ -119,7 +118,7 @@ export interface FileDigest {
   readonly bytes: number;
 }
 
-/** A release but for its id. */
+/** A release without its id. */
 export interface ManifestContent {
   readonly formatVersion: typeof formatVersion;
   readonly variant: VariantName;
@@ -128,21 +127,24 @@ export interface ManifestContent {
   readonly labels: ReleaseLabels;
   readonly outOfDistribution: OutOfDistribution | null;
   readonly decoding: DecodingOptions;
-  readonly quantisation: 'none' | 'int8';
+  readonly quantization: Quantization;
   readonly provenance: Provenance;
   readonly evaluation: Evaluation;
   readonly files: Readonly<Record<string, FileDigest>>;
 }
 
 export interface Manifest extends ManifestContent {
-  /** `rs-` and 24 hex digits of the SHA-256 of everything else here, digests of the files included. */
+  /**
+   * `rs-` and 24 hex digits of the SHA-256 of everything else in its manifest as it was written, the
+   * digests of the files included.
+   */
   readonly id: string;
 }
 
 const idPattern = /^rs-[0-9a-f]{24}$/;
 export const isReleaseId = (id: string): boolean => idPattern.test(id);
 
-/** Throws INVALID_ARGUMENT for what cannot be a release's id, before it becomes a path. */
+/** Throws INVALID_ARGUMENT for what cannot be a release's id; call it before an id becomes a path. */
 export function checkReleaseId(id: string, field = 'release'): string {
   if (isReleaseId(id)) return id;
   const came = JSON.stringify(id.slice(0, 80));
@@ -160,9 +162,9 @@ export function canonicalJson(value: unknown): string {
   return `{${written.join(',')}}`;
 }
 
-/** The id that the content of a manifest has. */
-export function releaseIdOf(content: ManifestContent | Manifest): string {
-  const { id: _, ...rest } = content as Manifest;
+/** The id of a manifest with this content, as it is written. */
+export function releaseIdOf(content: object): string {
+  const { id: _, ...rest } = content as { readonly id?: unknown };
   const hash = createHash('sha256').update(canonicalJson(rest)).digest('hex');
   return `rs-${hash.slice(0, 24)}`;
 }
@@ -170,7 +172,7 @@ export function releaseIdOf(content: ManifestContent | Manifest): string {
 const wrong = (field: string, message: string): DomainError =>
   invalidArgument('RELEASE_MANIFEST', field, message);
 
-/** The first wrong field of what zod refused, below `where`. */
+/** The first field that zod refused, below `where`. */
 function firstIssue(error: z.ZodError, where: string): { field: string; message: string } {
   const [issue] = error.issues;
   const unknown = issue?.code === 'unrecognized_keys' ? issue.keys.slice(0, 1) : [];
@@ -190,12 +192,28 @@ function checkPath(path: string, where: string): void {
   throw wrong(`${where}.${JSON.stringify(path.slice(0, 80))}`, message);
 }
 
+/** A manifest of version 1 as version 2 has it; anything else as it is. */
+function upgraded(json: unknown): unknown {
+  if ((json as { formatVersion?: unknown } | null)?.formatVersion !== 1) return json;
+  const { quantisation: quantization, evaluation, ...rest } = json as Record<string, unknown>;
+  const { quantisation: agreement, ...tables } = {
+    ...(evaluation as object),
+  } as Manifest['evaluation'];
+  return {
+    ...rest,
+    formatVersion,
+    quantization,
+    evaluation: agreement === undefined ? evaluation : { ...tables, quantization: agreement },
+  };
+}
+
 /**
- * Checks a manifest that came as JSON. Throws INVALID_ARGUMENT that names the first wrong field; an id
- * that is not that of the content is one.
+ * Checks a manifest that came as JSON, of this format version or an earlier one, and returns it as one
+ * of this version. Throws INVALID_ARGUMENT that names the first wrong field; an id that is not that of
+ * the content is one.
  */
 export function parseManifest(json: unknown, where = 'release'): Manifest {
-  const parsed = manifest.safeParse(json);
+  const parsed = manifest.safeParse(upgraded(json));
   if (!parsed.success) {
     const { field, message } = firstIssue(parsed.error, where);
     throw wrong(field, message);
@@ -216,8 +234,8 @@ export function parseManifest(json: unknown, where = 'release'): Manifest {
     preprocessing: parsePreprocessing(data.preprocessing, `${where}.preprocessing`),
     decoding: parseDecodingOptions(data.decoding, `${where}.decoding`),
   };
-  // Of what came, not of what defaults made of it: a later version may have more defaults.
-  const id = releaseIdOf(json as Manifest);
+  // The id is that of the JSON as it was written, before upgrades and defaults.
+  const id = releaseIdOf(json as object);
   if (data.id !== id) throw wrong(`${where}.id`, `is ${data.id}, but the content's is ${id}`);
   return checked;
 }

@@ -30,7 +30,7 @@ export function quantizeTensor(
   };
 }
 
-/** Names of the parameters that graphs store. */
+/** Names of the parameters that the graphs read from weight files. */
 function storedNames(graphs: readonly Graph[]): Set<string> {
   const values = graphs.flatMap(({ outputs }) => outputs.map(({ value }) => value));
   const read = sortNodes(values).flatMap(operands);
@@ -45,13 +45,13 @@ function storedNames(graphs: readonly Graph[]): Set<string> {
 export interface QuantizedGenerator {
   readonly encoder: Graph;
   readonly decoder: Graph;
-  /** What the two graphs read: goes into generator.safetensors. */
+  /** The tensors that the two graphs read, for generator.safetensors. */
   readonly tensors: readonly TensorSource[];
 }
 
 /**
  * Encoder and decoder of a release with 8-bit weights. `read` gives a float32 parameter by name; it is
- * asked when a tensor is written, so that the weights need not fit in memory twice.
+ * called as a tensor is written, so that the weights need not fit in memory twice.
  */
 export function quantizeGenerator(
   graphs: { readonly encoder: Graph; readonly decoder: Graph },

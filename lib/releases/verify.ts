@@ -10,7 +10,7 @@ import {
   parseManifest,
 } from './manifest.ts';
 
-/** Stored bytes are not what was written; `file` is the path within the release. */
+/** The stored bytes are not those that were written; `file` is the path within the release. */
 function dataLoss(release: string, file: string, message: string, cause?: unknown) {
   return new DomainError('DATA_LOSS', 'RELEASE_CORRUPT', `release ${release}: ${file} ${message}`, {
     field: file,
@@ -20,8 +20,8 @@ function dataLoss(release: string, file: string, message: string, cause?: unknow
 }
 
 /**
- * Reads the manifest of a stored release. Throws DATA_LOSS where it is cut short, changed or another
- * release's, and FAILED_PRECONDITION where a newer version wrote it.
+ * Reads the manifest of a stored release. Throws DATA_LOSS where it is truncated, changed or another
+ * release's, and FAILED_PRECONDITION where a later version wrote it.
  */
 export function readManifest(bytes: Uint8Array, id: string): Manifest {
   let json: unknown;
@@ -46,33 +46,33 @@ export function readManifest(bytes: Uint8Array, id: string): Manifest {
   return manifest;
 }
 
-/** Throws DATA_LOSS, naming the file, unless `path` holds exactly the bytes that were released. */
+/** Throws DATA_LOSS, naming the file, unless `path` holds exactly the released bytes. */
 export async function verifyFile(
   path: string,
   expected: FileDigest,
   { release, file }: { readonly release: string; readonly file: string },
   signal?: AbortSignal,
 ): Promise<void> {
-  let came: FileDigest;
+  let found: FileDigest;
   try {
-    came = await digestFile(path, signal);
+    found = await digestFile(path, signal);
   } catch (error) {
     const code = error instanceof Error && 'code' in error ? error.code : undefined;
     if (code !== 'ENOENT' && code !== 'EISDIR' && code !== 'EIO') throw error;
     throw dataLoss(release, file, code === 'ENOENT' ? 'is missing' : `cannot be read (${code})`);
   }
-  if (came.bytes !== expected.bytes) {
-    throw dataLoss(release, file, `has ${came.bytes} bytes, expected ${expected.bytes}`);
+  if (found.bytes !== expected.bytes) {
+    throw dataLoss(release, file, `has ${found.bytes} bytes, expected ${expected.bytes}`);
   }
-  if (came.sha256 !== expected.sha256) {
-    const message = `has SHA-256 ${came.sha256.slice(0, 12)}..., expected ${expected.sha256.slice(0, 12)}...`;
+  if (found.sha256 !== expected.sha256) {
+    const message = `has SHA-256 ${found.sha256.slice(0, 12)}..., expected ${expected.sha256.slice(0, 12)}...`;
     throw dataLoss(release, file, message);
   }
 }
 
 /**
- * Checks a release folder that is in no store: the manifest against its own id, every file against
- * the manifest. Throws as `readManifest` and `verifyFile`, NOT_FOUND where there is no manifest.
+ * Checks a release folder outside of a store: the manifest against its own id, every file against the
+ * manifest. Throws as `readManifest` and `verifyFile`, NOT_FOUND where there is no manifest.
  */
 export async function verifyFolder(folder: string, signal?: AbortSignal): Promise<Manifest> {
   const bytes = await readFile(join(folder, manifestName)).catch((cause: unknown) => {

@@ -83,7 +83,7 @@ async function find(store: ReleaseStore, id: string): Promise<Manifest> {
 }
 
 function releaseMessage(
-  { id, variant, preset, quantisation, preprocessing, files }: Manifest,
+  { id, variant, preset, quantization, preprocessing, files }: Manifest,
   use: ReleaseUse,
 ): Sent<Release> {
   return {
@@ -91,7 +91,7 @@ function releaseMessage(
     id,
     variant,
     preset: preset.name,
-    quantization: quantisation,
+    quantization,
     imageSize: preprocessing.width,
     maxReportTokens: preset.maxReportTokens,
     bytes: Object.values(files).reduce((sum, { bytes }) => sum + bytes, 0),

@@ -1,30 +1,31 @@
-import { type LabelState, observations } from '../text/labels/observations.ts';
+import { distanceTo } from '../inference/distribution.ts';
+import { calibrate } from '../inference/labels.ts';
 import type { OutOfDistribution, ReleaseLabels } from '../releases/manifest.ts';
+import { observations } from '../text/labels/observations.ts';
 import type { TrainingConfig } from './config.ts';
 import type { PreparedStudy } from './data/prepared.ts';
+import type { Features } from './embed.ts';
 import { targetOf } from './feeds.ts';
-import type { Seen } from './see.ts';
 
+/** A label of a study: what the classifier gave, and whether the report has it (1) or not (0). */
 interface Decision {
   readonly logit: number;
   readonly target: number;
 }
 
-const sigmoid = (x: number): number => 1 / (1 + Math.exp(-x));
-
-/** Fewer positives or negatives than this say too little of a label's threshold. */
+/** A label needs this many positives and negatives before it gets a temperature and threshold of its own. */
 const fewest = 5;
 
 /** Temperatures and thresholds of the 14 labels, fitted on the validation studies. */
 export function fitLabels(
   studies: readonly PreparedStudy[],
-  seen: readonly Seen[],
+  features: readonly Pick<Features, 'logits'>[],
   uncertain: TrainingConfig['labels']['uncertain'],
 ): ReleaseLabels {
   const perLabel = observations.map((_, label) =>
     studies.flatMap((study, i): Decision[] => {
       const [target, counts] = targetOf(study.labels[label] ?? null, uncertain);
-      return counts === 0 ? [] : [{ logit: seen[i]?.logits[label] ?? 0, target }];
+      return counts === 0 ? [] : [{ logit: features[i]?.logits[label] ?? 0, target }];
     }),
   );
   const temperatures = perLabel.map(fitTemperature);
@@ -59,11 +60,11 @@ function fitTemperature(decisions: readonly Decision[]): number {
   return Math.exp((low + high) / 2);
 }
 
-/** The probability of best F1: halfway between the two decisions that it lies between. */
+/** The threshold of best F1, halfway between the two probabilities that it separates. */
 function fitThreshold(decisions: readonly Decision[], temperature: number): number {
   if (isTooFew(decisions)) return 0.5;
   const sorted = decisions
-    .map(({ logit, target }) => ({ probability: sigmoid(logit / temperature), target }))
+    .map(({ logit, target }) => ({ probability: calibrate(logit, temperature), target }))
     .sort((a, b) => b.probability - a.probability);
   const positives = sorted.filter(({ target }) => target === 1).length;
   let [best, threshold, both] = [0, 0.5, 0];
@@ -77,21 +78,13 @@ function fitThreshold(decisions: readonly Decision[], temperature: number): numb
   return threshold;
 }
 
-/** The states that a label variant is told of a picture; it never says `uncertain` or `negative`. */
-export function decideLabels(
-  logits: Float32Array,
-  { temperatures, thresholds }: ReleaseLabels,
-): LabelState[] {
-  return observations.map((_, i) => {
-    const probability = sigmoid((logits[i] ?? 0) / (temperatures[i] ?? 1));
-    return probability >= (thresholds[i] ?? 0.5) ? 'positive' : null;
-  });
-}
-
-/** Share of the validation studies that may lie above the threshold. */
+/** Share of the validation studies whose distance may exceed the threshold. */
 const alarms = 0.01;
 
-/** Mean and deviation of the features of training, and the distance that few of validation exceed. */
+/**
+ * Mean and standard deviation per channel of the training studies' pooled features, and as threshold
+ * the distance that 1 % of the validation studies exceed.
+ */
 export function fitDistribution(
   train: readonly Float32Array[],
   validation: readonly Float32Array[],
@@ -105,7 +98,7 @@ export function fitDistribution(
     });
   const mean = over((row, at) => row[at] ?? 0);
   const variance = over((row, at) => ((row[at] ?? 0) - (mean[at] ?? 0)) ** 2);
-  // A feature that never moves would make every other picture infinitely far.
+  // A channel that is constant in training would make every other image infinitely far.
   const floor = 1e-8 + 1e-3 * (variance.reduce((sum, value) => sum + value, 0) / width);
   const std = variance.map((value) => Math.sqrt(Math.max(value, floor)));
   const distances = validation.map((row) => distanceTo(row, { mean, std })).sort((a, b) => a - b);
@@ -113,16 +106,4 @@ export function fitDistribution(
   const threshold = distances[Math.min(last, Math.ceil((1 - alarms) * last))] ?? 1;
   const above = distances.filter((distance) => distance > threshold).length;
   return { mean, std, threshold, falseAlarms: above / Math.max(1, distances.length) };
-}
-
-/** Mean of the squared distances in standard deviations. */
-function distanceTo(
-  row: Float32Array,
-  { mean, std }: Pick<OutOfDistribution, 'mean' | 'std'>,
-): number {
-  const sum = mean.reduce(
-    (all, value, at) => all + (((row[at] ?? 0) - value) / (std[at] ?? 1)) ** 2,
-    0,
-  );
-  return sum / Math.max(1, mean.length);
 }

@@ -7,9 +7,8 @@ import { type TrainingProgram, nextOf, trainingProgram } from '../graph/program.
 import type { Tensor } from '../graph/types.ts';
 import { type Graph, type Type, type Value, input } from '../graph/value.ts';
 import { ParameterSet } from '../models/parameters.ts';
-import { type WeightSource, emitModel } from '../onnx/emit.ts';
+import { writeGraph } from '../releases/models.ts';
 import type { Backend, Kept, Session } from '../runtime/backend.ts';
-import { writeAtomically } from '../atomic.ts';
 import { writeSafetensors } from '../safetensors/safetensors.ts';
 import { writing } from './data/disk.ts';
 import { type StageContext, type StageResult, stageModel } from './model.ts';
@@ -251,14 +250,10 @@ async function modelWriter(
     .map(([name, { dtype, shape, data }]) => ({ name, dtype, shape, data }));
   const location = 'frozen.safetensors';
   const infos = await writing(folder, () => writeSafetensors(join(folder, location), frozen));
-  const weights = (name: string): WeightSource | undefined => {
-    const info = infos.get(name);
-    return info && { location, byteOffset: info.byteOffset, byteLength: info.byteLength };
-  };
   return async (name, graph) => {
     const path = join(folder, `${name}.onnx`);
-    const bytes = emitModel(graph, { name: `${plan.name} ${name}`, weights });
-    await writing(path, () => writeAtomically(path, async (file) => file.writeFile(bytes)));
+    const names = { name: `${plan.name} ${name}`, location };
+    await writing(path, () => writeGraph(path, graph, names, (parameter) => infos.get(parameter)));
     return path;
   };
 }

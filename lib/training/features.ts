@@ -11,7 +11,7 @@ import type { PreparedStudy } from './data/prepared.ts';
 
 type FeatureKind = 'tokens' | 'pooled';
 
-/** What a frozen vision encoder makes of the studies, float32, computed once and kept on disk. */
+/** The features that a frozen vision encoder gives of the studies, float32, computed once and kept on disk. */
 export interface FeatureCache {
   /** Shape of one study's features. */
   shapeOf(kind: FeatureKind): readonly number[];
@@ -21,12 +21,12 @@ export interface FeatureCache {
 
 export interface FeatureRequest {
   readonly folder: string;
-  /** Of the vision encoder: they decide, with the studies, what the features are. */
+  /** Of the vision encoder. With the studies they determine the features, and the cache's name. */
   readonly parameters: ReadonlyMap<string, Tensor>;
   readonly studies: readonly PreparedStudy[];
   readonly fingerprint: string;
   readonly batch: number;
-  /** `grey` [batch, 1, H, W] to `tokens` and `pooled`; loaded only where something is to compute. */
+  /** `grey` [batch, 1, H, W] to `tokens` and `pooled`; called only where features are missing. */
   readonly load: () => Promise<Session>;
   readonly grey: (studies: readonly PreparedStudy[]) => Promise<Tensor>;
   readonly onProgress: (done: number, total: number) => void;
@@ -46,7 +46,7 @@ function digestOfParameters(parameters: ReadonlyMap<string, Tensor>): string {
   return hash.digest('hex');
 }
 
-/** Opens the features of these studies under these weights, and computes them where they are not there. */
+/** Opens the cached features of these studies under these weights, and computes them where they are missing. */
 export async function openFeatures(request: FeatureRequest): Promise<FeatureCache> {
   const { folder, parameters, studies, fingerprint } = request;
   const key = createHash('sha256')
@@ -83,16 +83,16 @@ async function readFeature(
   base: string,
 ): Promise<Float32Array> {
   const place = places[id];
-  if (place === undefined) throw new RangeError(`no features were computed of ${id}`);
+  if (place === undefined) throw new RangeError(`no features were computed for ${id}`);
   const values = new Float32Array(shapes[kind].reduce((product, dim) => product * dim, 1));
   const bytes = new Uint8Array(values.buffer);
   const { bytesRead } = await file.read(bytes, 0, bytes.length, place * bytes.length);
   if (bytesRead === bytes.length) return values;
-  const message = `${base}.${kind} ends within study ${place}; delete it to compute it anew`;
+  const message = `${base}.${kind} ends within study ${place}; delete it to compute it again`;
   throw new DomainError('DATA_LOSS', 'CACHE_TRUNCATED', message, { field: base });
 }
 
-/** The manifest is written last: without it, what is there is computed anew. */
+/** The manifest is written last: without it, the features are computed again. */
 async function compute(request: FeatureRequest, base: string): Promise<void> {
   const { studies, batch, load, grey, onProgress } = request;
   const session = await load();

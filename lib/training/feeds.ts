@@ -16,24 +16,27 @@ export interface FeedSource {
   readonly preset: Preset;
   readonly prepared: Prepared;
   readonly texts: Texts;
-  /** What the frozen vision encoder made of the studies; for stages that do not read pictures. */
+  /** Of the frozen vision encoder; for stages that do not read images. */
   readonly features: FeatureCache | undefined;
-  /** Image tokens that the vision encoder gives. */
+  /** Image tokens per study. */
   readonly imageTokens: number;
 }
 
-/** Studies in micro-batches of `size`, each with a number that seeds what is random in it. */
+/** Studies to feed in micro-batches of `size`. */
 export interface FeedRequest {
   readonly studies: readonly PreparedStudy[];
   readonly size: number;
-  /** Null: no augmentation, no sampling, as in validation. */
+  /** Seeds augmentation and sampling; null: neither, as in validation. */
   readonly epoch: number | null;
   readonly signal?: AbortSignal;
 }
 
 const labelCount = observations.length;
 
-/** Target and whether it counts, of a label's state; a blank is a negative, as CheXpert reads it. */
+/**
+ * A label's target, 0 or 1, and its weight in the loss, 0 for a label that is ignored. A blank one is a
+ * negative, as in CheXpert.
+ */
 export function targetOf(
   state: LabelState,
   uncertain: TrainingConfig['labels']['uncertain'],
@@ -73,7 +76,7 @@ export function feedTypes(source: FeedSource, rows: number | 'batch'): Record<st
   return types;
 }
 
-/** The feeds of some micro-batches, with a leading axis of them. */
+/** The feeds of some micro-batches, stacked along a leading axis. */
 export async function makeFeeds(
   source: FeedSource,
   { studies, size, epoch, signal }: FeedRequest,
@@ -152,13 +155,13 @@ function labelFeeds(
   };
 }
 
-/** Rows of ids of one length, padded at their end. */
+/** Rows of ids, padded at their end to one length. */
 function padded(
   rows: readonly (readonly number[])[],
   leading: readonly number[],
   pad: number,
 ): Tensor<'int64'> {
-  // Multiples of 8 keep the number of shapes that the engine sees small.
+  // Multiples of 8, so that the engine gets few different shapes.
   const length = Math.ceil(Math.max(1, ...rows.map((row) => row.length)) / 8) * 8;
   const data = new BigInt64Array(rows.length * length).fill(BigInt(pad));
   rows.forEach((row, i) => row.forEach((id, at) => (data[i * length + at] = BigInt(id))));
@@ -173,7 +176,7 @@ function textFeeds(
   const read = studies.map((study) => texts.encoderIds(study));
   const mask = read.map((row) => row.map(() => 1));
   const reports = studies.map((study) => texts.decoderIds(study));
-  // A plain variant without indication has [SEP] alone: nothing to pad.
+  // The text of a plain variant without indication is [SEP] alone: nothing to pad.
   const isAlone = !isLabelVariant(config.variant) && config.indication === 'none';
   const pair = (rows: readonly (readonly number[])[]): Tensor =>
     isAlone
@@ -223,7 +226,7 @@ function imageSamples(
   };
 }
 
-/** One micro-batch alone, without the leading axis. */
+/** A single micro-batch without the leading axis. */
 export const unstacked = (feeds: Readonly<Record<string, Tensor>>): Record<string, Tensor> =>
   Object.fromEntries(
     Object.entries(feeds).map(([name, { dtype, shape, data }]) => [

@@ -10,12 +10,12 @@ import { openSafetensors } from '../safetensors/safetensors.ts';
 import type { TrainingConfig } from './config.ts';
 import type { Parameters } from './run-context.ts';
 
-/** Amplitude of the sines of position, beside tokens whose numbers are about 1. */
+/** Amplitude of the sines of position; the tokens that they are added to are about 1. */
 const amplitude = 0.5;
 
 /**
- * Position embeddings that tell row and column from the start (Beyer et al. 2022, "Better plain ViT
- * baselines"): a transformer without pretraining is long in finding out which patches are neighbours.
+ * Position embeddings that encode row and column from the start (Beyer et al. 2022, "Better plain ViT
+ * baselines"): a transformer without pretraining takes long to learn which patches are neighbours.
  */
 function sinusoidal([, rows = 1, width = 4]: readonly number[]): Float32Array {
   const data = new Float32Array(rows * width);
@@ -35,7 +35,7 @@ function sinusoidal([, rows = 1, width = 4]: readonly number[]): Float32Array {
   return data;
 }
 
-/** How a vision transformer starts that has no pretrained weights: see `initialization`. */
+/** Initial values for a vision transformer without pretrained weights: see `initialization` in config.ts. */
 function fromScratch(spec: ParameterSpec, seed: number): Tensor | undefined {
   const { name, shape } = spec;
   if (name.endsWith('embeddings.position_embeddings')) {
@@ -46,7 +46,7 @@ function fromScratch(spec: ParameterSpec, seed: number): Tensor | undefined {
   return initialTensor({ name, shape, initializer: normal(fanIn ** -0.5) }, seed);
 }
 
-/** What every parameter starts as, by the seed, the initialisation and the weights given. */
+/** The initial value of every parameter, by seed, `initialization` and `initialWeights`. */
 export async function initialParameters(
   config: TrainingConfig,
   preset: Preset,
@@ -63,7 +63,7 @@ export async function initialParameters(
   return { parameters, taken };
 }
 
-/** Replaces what the files hold under the same name and shape, and says how many. */
+/** Replaces the parameters that the files hold under the same name and shape; returns how many. */
 async function take(
   place: string,
   specs: readonly ParameterSpec[],
@@ -98,7 +98,7 @@ async function take(
 
 async function weightFiles(place: string): Promise<readonly string[]> {
   const found = await stat(place).catch(() => undefined);
-  if (!found) throw invalidArgument('WEIGHTS_MISSING', 'initialWeights', `${place} is not there`);
+  if (!found) throw invalidArgument('WEIGHTS_MISSING', 'initialWeights', `${place} does not exist`);
   if (!found.isDirectory()) return [place];
   const names = await readdir(place);
   return names.filter((name) => name.endsWith('.safetensors')).map((name) => join(place, name));

@@ -1,6 +1,7 @@
 import { o } from '../graph/build.ts';
 import { binaryCrossEntropy, softmaxCrossEntropy } from '../graph/losses.ts';
 import { type Value, constantOf } from '../graph/value.ts';
+import { normalizeInGraph } from '../inference/normalization.ts';
 import type { Training } from '../models/mode.ts';
 import type { Scope } from '../models/parameters.ts';
 import type { Preset } from '../models/preset.ts';
@@ -20,27 +21,12 @@ export interface StageContext {
 
 export interface StageResult {
   readonly loss: Value;
-  /** Of the report: share of the answered tokens that came out first. */
+  /** Teacher-forced: share of the report's tokens that got the highest logit. */
   readonly accuracy?: Value;
-  /** Float scalar: how many tokens were answered. */
+  /** Float scalar: how many tokens the accuracy is over. */
   readonly counted?: Value;
   /** [batch, 14] */
   readonly logits?: Value;
-}
-
-/** Grey [batch, 1, H, W] 0..1 to the normalised channels that the vision encoder reads. */
-export function normalised(grey: Value, { mean, std }: TrainingConfig['preprocessing']): Value {
-  const scale = constantOf(
-    std.map((value) => 1 / value),
-    'float32',
-    [1, 3, 1, 1],
-  );
-  const offset = constantOf(
-    mean.map((value, i) => value / (std[i] ?? 1)),
-    'float32',
-    [1, 3, 1, 1],
-  );
-  return o.Sub(o.Mul(grey, scale), offset);
 }
 
 const need = (batch: Batch, name: string): Value => {
@@ -49,7 +35,7 @@ const need = (batch: Batch, name: string): Value => {
   return value;
 };
 
-/** What one stage computes of a batch: its loss, and what validation looks at. */
+/** What one stage computes of a batch: its loss, and the outputs that validation reads. */
 export function stageModel(
   root: Scope,
   batch: Batch,
@@ -57,11 +43,11 @@ export function stageModel(
   training?: Training,
 ): StageResult {
   const { variant } = config;
-  const seen =
+  const features =
     plan.reads === 'grey'
       ? visionModel(
           root,
-          normalised(need(batch, 'grey'), config.preprocessing),
+          normalizeInGraph(need(batch, 'grey'), config.preprocessing),
           preset,
           variant,
           training,
@@ -73,7 +59,7 @@ export function stageModel(
     const report = reportLoss(
       root,
       batch,
-      seen.tokens ?? need(batch, 'tokens'),
+      features.tokens ?? need(batch, 'tokens'),
       config,
       preset,
       training,
@@ -82,7 +68,7 @@ export function stageModel(
     Object.assign(result, { accuracy: report.accuracy, counted: report.counted });
   }
   if (plan.labelLoss > 0) {
-    const logits = labelerModel(root, seen.pooled ?? need(batch, 'pooled'), training);
+    const logits = labelerModel(root, features.pooled ?? need(batch, 'pooled'), training);
     const loss = binaryCrossEntropy(logits, need(batch, 'targets'), {
       positiveWeights: constantOf(positiveWeights, 'float32'),
       counted: need(batch, 'labelled'),

@@ -1,25 +1,30 @@
-import { randomUUID } from 'node:crypto';
-import { readFile, rm } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { variantParameters } from '../models/variants.ts';
-import { writeRelease } from '../releases/write.ts';
-import { openStore } from '../releases/store/open.ts';
-import type { Tensor } from '../graph/types.ts';
 import packageJson from '../../package.json' with { type: 'json' };
-import { decodingOf } from './config.ts';
-import { tokenizerFiles } from './data/texts.ts';
+import { DomainError } from '../errors.ts';
+import { standardGate } from '../releases/gate.ts';
+import type { ReleaseStore } from '../releases/store/store.ts';
+import { openStore } from '../releases/store/open.ts';
+import { completeRelease } from '../releases/write.ts';
 import { writing } from './data/disk.ts';
-import type { Tables } from './evaluation/tables.ts';
+import { tokenizerFiles } from './data/texts.ts';
 import type { Run } from './database.ts';
+import type { Decides } from './evaluation/evaluate.ts';
+import type { Tables } from './evaluation/tables.ts';
 import type { RunContext } from './run-context.ts';
-import type { Trained } from './train.ts';
 
 export interface PublishOptions {
   readonly run: Run;
   readonly context: RunContext;
-  readonly trained: Trained;
+  /** Holds the models that were evaluated; becomes the release. */
+  readonly folder: string;
+  readonly release: Decides;
   readonly tables: Tables;
   readonly command: string | undefined;
+  /** Metrics in which the release may not be worse than the one of its channel. Default: standardGate. */
+  readonly gate?: readonly string[] | undefined;
+  /** Called once the release is in the store, before its channel moves. */
+  readonly onStored: (published: Published) => void;
 }
 
 export interface Published {
@@ -28,33 +33,50 @@ export interface Published {
   readonly store: string;
 }
 
-/** Writes the release of a trained run into its folder, and into the store that the run names. */
-export async function publish(options: PublishOptions): Promise<Published> {
-  const { run, context } = options;
-  const temporary = join(context.folder, `release.${randomUUID()}.tmp`);
+/**
+ * Makes a release of a run's models, stores it in the store of the run (default: the run's folder
+ * itself), and promotes it to the run's channel. Throws RELEASE_WORSE where the gate refuses that; the
+ * release stays in the store.
+ */
+export async function publish(options: PublishOptions): Promise<void> {
+  const { run, context, folder, gate = standardGate, onStored } = options;
+  const { id } = await writing(folder, () => complete(options));
+  const store = openStore(run.store ?? context.folder);
   try {
-    const manifest = await writing(temporary, () => write(temporary, options));
-    return await deliver(run, context, temporary, manifest.id);
+    await store.publish(folder, { signal: context.signal });
+    onStored({ id, store: store.url });
+    if (run.channel === null) return;
+    const by = run.id;
+    await store
+      .promote(run.channel, id, { gate, by, signal: context.signal })
+      .catch((error: unknown) => {
+        throw explain(error, id, run.channel ?? '', store);
+      });
   } finally {
-    await rm(temporary, { recursive: true, force: true });
+    store.close();
   }
 }
 
-async function write(folder: string, { run, context, trained, tables, command }: PublishOptions) {
+function explain(error: unknown, id: string, channel: string, { url }: ReleaseStore): unknown {
+  if (!(error instanceof DomainError) || error.reason !== 'RELEASE_WORSE') return error;
+  const { code, reason, message, field, metadata } = error;
+  const command = `radscribe releases promote ${channel} ${id} --store ${url} --force`;
+  const text = `${message}. Release ${id} is stored in ${url}; to promote it all the same: ${command}`;
+  return new DomainError(code, reason, text, { ...(field && { field }), metadata, cause: error });
+}
+
+async function complete({ run, context, folder, release, tables, command }: PublishOptions) {
   const { config, preset, prepared } = context;
   const { train, validate, test } = prepared.splits;
   const readJson = async (name: string): Promise<unknown> =>
     JSON.parse(await readFile(join(context.folder, name), 'utf8'));
   const last = await context.checkpoints.loadLast(() => {});
   const elapsedMs = last?.position.elapsedMs ?? 0;
-  return writeRelease(folder, {
+  return completeRelease(folder, {
+    ...release,
     variant: config.variant,
     preset,
-    preprocessing: { ...config.preprocessing, height: preset.imageSize, width: preset.imageSize },
-    labels: trained.calibration,
-    outOfDistribution: trained.distribution,
-    decoding: decodingOf(config, preset.maxReportTokens),
-    quantisation: 'none',
+    quantization: 'none',
     provenance: {
       createdAt: run.createdAt,
       dataset: {
@@ -74,26 +96,5 @@ async function write(folder: string, { run, context, trained, tables, command }:
       encoder: await readJson(tokenizerFiles.encoder),
       decoder: await readJson(tokenizerFiles.decoder),
     },
-    tensors: variantParameters(config.variant, preset).map(({ name }) => {
-      const { dtype, shape, data } = trained.parameters.get(name) as Tensor;
-      return { name, dtype, shape, data };
-    }),
   });
-}
-
-/** Without a store, the folder of the run is one. */
-async function deliver(
-  run: Run,
-  context: RunContext,
-  temporary: string,
-  id: string,
-): Promise<Published> {
-  const store = openStore(run.store ?? context.folder);
-  try {
-    await store.publish(temporary, { signal: context.signal });
-    if (run.channel !== null) await store.promote(run.channel, id, { by: run.id });
-    return { id, store: store.url };
-  } finally {
-    store.close();
-  }
 }

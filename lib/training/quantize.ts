@@ -2,32 +2,21 @@ import { readFile, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { DomainError } from '../errors.ts';
-import type { Tensor } from '../graph/types.ts';
-import {
-  isLabelVariant,
-  servingGraphs,
-  variantParameters,
-  weightPartOf,
-} from '../models/variants.ts';
+import { weightPartOf } from '../models/variants.ts';
 import { type Agreement, measureAgreement } from '../runtime/decode/agreement.ts';
-import { type GenerateRequest, createGenerator } from '../runtime/decode/generator.ts';
+import { createGenerator } from '../runtime/decode/generator.ts';
 import { parseDecodingOptions } from '../releases/decoding.ts';
-import { quantizeGenerator } from '../releases/quantize.ts';
 import type { EvaluationTable, Manifest } from '../releases/manifest.ts';
-import { writeRelease } from '../releases/write.ts';
-import {
-  type SafetensorsFile,
-  type TensorSource,
-  openSafetensors,
-} from '../safetensors/safetensors.ts';
+import { writeModels } from '../releases/models.ts';
+import { completeRelease } from '../releases/write.ts';
+import { type SafetensorsFile, openSafetensors } from '../safetensors/safetensors.ts';
 import type { OpenedRelease, ReleaseStore } from '../releases/store/store.ts';
-import { labelsOf, tokenizerFiles } from './data/texts.ts';
-import { type EvaluateOptions, evaluate } from './evaluation/evaluate.ts';
-import { type JudgeOptions, withStudies } from './evaluation/release.ts';
-import { decideLabels } from './calibrate.ts';
-import { seeStudies } from './see.ts';
+import { tokenizerFiles } from './data/texts.ts';
+import { type EvaluateOptions, decideStudies, evaluate } from './evaluation/evaluate.ts';
+import { type EvaluationRequest, withStudies } from './evaluation/release.ts';
+import { requestOf } from './generate.ts';
 
-export interface QuantizeOptions extends JudgeOptions {
+export interface QuantizeOptions extends EvaluationRequest {
   readonly store: ReleaseStore;
   readonly release: string;
 }
@@ -39,47 +28,40 @@ export interface QuantizedRelease {
 }
 
 /**
- * Publishes a release again with 8-bit weights in encoder and decoder. The new one is judged anew, and
- * its evaluation says how far it writes what its parent writes. Throws FAILED_PRECONDITION for a
- * release that is quantised already.
+ * Publishes a release again with 8-bit weights in encoder and decoder. The new one is evaluated again, and
+ * its evaluation tells how far its reports agree with its parent's. Throws FAILED_PRECONDITION for a
+ * release that has 8-bit weights already.
  */
 export async function quantizeRelease(options: QuantizeOptions): Promise<QuantizedRelease> {
   const { store, release, signal } = options;
   const parent = await store.open(release, { signal });
-  if (parent.manifest.quantisation !== 'none') {
+  if (parent.manifest.quantization !== 'none') {
     const message = `${parent.manifest.id} has 8-bit weights already`;
-    throw new DomainError('FAILED_PRECONDITION', 'QUANTISED_ALREADY', message, {
+    throw new DomainError('FAILED_PRECONDITION', 'QUANTIZED_ALREADY', message, {
       field: 'release',
     });
   }
-  const scratch = await mkdtemp(join(tmpdir(), 'radscribe-quantize-'));
+  const folder = await mkdtemp(join(tmpdir(), 'radscribe-quantize-'));
   try {
-    // Written twice: what the first is judged by belongs to the second, whose id it is part of.
-    const draft = join(scratch, 'draft');
-    await writeQuantized(draft, parent, {});
+    await writeQuantized(folder, parent);
     const { agreement, tables } = await withStudies(parent, options, async (context) => ({
-      agreement: await agreementOf(context, draft),
-      tables: (await evaluate({ ...context, folder: draft })).tables,
+      agreement: await agreementOf(context, folder),
+      tables: (await evaluate({ ...context, folder })).tables,
     }));
     const split = options.split ?? (Object.values(tables)[0]?.split as string);
-    const table = agreementTable(agreement, split);
-    const folder = join(scratch, 'release');
-    const manifest = await writeQuantized(folder, parent, { ...tables, quantisation: table });
+    const evaluation = { ...tables, quantization: agreementTable(agreement, split) };
+    const manifest = await complete(folder, parent, evaluation);
     await store.publish(folder, { signal });
     return { manifest, parent: parent.manifest, agreement };
   } finally {
-    await rm(scratch, { recursive: true, force: true });
+    await rm(folder, { recursive: true, force: true });
   }
 }
 
 async function writeQuantized(
   target: string,
-  { manifest, folder }: OpenedRelease,
-  evaluation: Manifest['evaluation'],
-): Promise<Manifest> {
-  const { id, formatVersion: _, files: __, variant, preset, ...described } = manifest;
-  const graphs = servingGraphs(variant, preset);
-  const specs = variantParameters(variant, preset);
+  { manifest: { variant, preset }, folder }: OpenedRelease,
+): Promise<void> {
   await using resources = new AsyncDisposableStack();
   const parts = new Map<string, SafetensorsFile>();
   for (const part of ['vision', 'labeler', 'generator']) {
@@ -87,26 +69,24 @@ async function writeQuantized(
     parts.set(part, file);
     resources.defer(() => file.close());
   }
-  const read = (name: string): Promise<Tensor> =>
-    (parts.get(weightPartOf(name)) as SafetensorsFile).read(name);
-  const inGenerator = specs.filter(({ name }) => weightPartOf(name) === 'generator');
-  const { encoder, decoder, tensors } = quantizeGenerator(graphs, inGenerator, read);
-  const others = specs
-    .filter((spec) => !inGenerator.includes(spec))
-    .map(({ name, shape }): TensorSource => {
-      return { name, dtype: 'float32', shape, data: async () => (await read(name)).data };
-    });
+  await writeModels(target, { variant, preset, quantization: 'int8' }, (name) =>
+    parts.get(weightPartOf(name))?.read(name),
+  );
+}
+
+async function complete(
+  target: string,
+  { manifest, folder }: OpenedRelease,
+  evaluation: Manifest['evaluation'],
+): Promise<Manifest> {
+  const { id, formatVersion: _, files: __, ...described } = manifest;
   const json = async (name: string): Promise<unknown> =>
     JSON.parse(await readFile(join(folder, name), 'utf8'));
-  return await writeRelease(target, {
+  return completeRelease(target, {
     ...described,
-    variant,
-    preset,
-    quantisation: 'int8',
+    quantization: 'int8',
     provenance: { ...described.provenance, parent: id },
     evaluation,
-    graphs: { ...graphs, encoder, decoder },
-    tensors: [...others, ...tensors],
     tokenizers: {
       encoder: await json(tokenizerFiles.encoder),
       decoder: await json(tokenizerFiles.decoder),
@@ -114,27 +94,18 @@ async function writeQuantized(
   });
 }
 
-/** Greedy reports of the studies, by the release and by its draft with 8-bit weights. */
-async function agreementOf(context: EvaluateOptions, draft: string): Promise<Agreement> {
-  const { backend, folder, preset, config, prepared, texts, calibration } = context;
+/** How far greedy reports of the release and of its 8-bit models agree. */
+async function agreementOf(context: EvaluateOptions, quantized: string): Promise<Agreement> {
+  const { backend, folder, preset, config, prepared } = context;
   const studies = prepared.splits[context.split].slice(0, context.studies);
-  const seen = await seeStudies(studies, {
-    ...context,
-    preprocessing: config.preprocessing,
-    batch: config.validation.batch,
-    tokens: true,
-    onProgress: (done, total) => context.onProgress?.('pictures', done, total),
-  });
-  const requests = studies.map((study, i): GenerateRequest => {
-    const said = decideLabels(seen[i]?.logits as Float32Array, calibration);
-    const indication = config.indication === 'given' ? study.indication : '';
-    const text = isLabelVariant(config.variant) ? labelsOf(said) : indication;
-    const textIds = texts.encoder.encode(text).slice(0, preset.maxTextTokens);
-    return { tokens: seen[i]?.tokens as Tensor, textIds };
-  });
+  const subjects = await decideStudies(studies, context);
+  const { variant, indication } = config;
+  const requests = subjects.map((subject) =>
+    requestOf(subject, { ...context, variant, indication }),
+  );
   await using resources = new AsyncDisposableStack();
   const [reference, candidate] = await Promise.all(
-    [folder, draft].map(async (place) =>
+    [folder, quantized].map(async (place) =>
       resources.adopt(await createGenerator({ backend, preset, folder: place }), (made) =>
         made.dispose(),
       ),

@@ -9,7 +9,7 @@ import { byLength, resampled } from './data/order.ts';
 import type { PreparedStudy } from './data/prepared.ts';
 import { StageEngine, type StepResult } from './engine.ts';
 import { type FeedSource, feedTypes, makeFeeds } from './feeds.ts';
-import type { GeneratedScores } from './generated.ts';
+import type { GeneratedScores } from './generate.ts';
 import type { Parameters, RunContext } from './run-context.ts';
 import { type StagePlan, rateAt } from './stages.ts';
 import { Throughput } from './throughput.ts';

@@ -11,9 +11,10 @@ import { decodingOf } from './config.ts';
 import { openDataset } from './data/open.ts';
 import { type Prepared, prepareDataset } from './data/prepared.ts';
 import { loadTexts, makeTokenizers } from './data/texts.ts';
-import { type EvaluationResult, evaluate } from './evaluation/evaluate.ts';
+import { type Decides, type EvaluationResult, evaluate } from './evaluation/evaluate.ts';
 import { drawFigures } from './evaluation/figures.ts';
-import { publish } from './publish.ts';
+import { preprocessingOf } from './embed.ts';
+import { type Published, publish } from './publish.ts';
 import { type Reporter, sampleProgress, simpleProgress } from './progress.ts';
 import { type Lease, type Run, type RunDatabase, checkResumable } from './database.ts';
 import { Journal } from './journal.ts';
@@ -31,6 +32,8 @@ export interface ExecuteOptions {
   readonly signal: AbortSignal;
   /** The operator's command, for the provenance of the release. */
   readonly command?: string;
+  /** See PublishOptions. */
+  readonly gate?: readonly string[];
 }
 
 /** An operator cancelled the run. */
@@ -50,12 +53,12 @@ export async function executeRun(id: string, options: ExecuteOptions): Promise<R
     const run = database.get(id);
     checkResumable(run);
     database.setState(id, 'running');
-    const release = await inSpan(options.tracer, 'training run', (span) => {
+    await inSpan(options.tracer, 'training run', (span) => {
       const { variant, preset } = run.config;
       span.setAttributes({ run: id, variant, preset });
       return work(run, options, lease);
     });
-    database.setState(id, 'succeeded', { release });
+    database.setState(id, 'succeeded');
     return database.get(id);
   } catch (error) {
     recordEnd(id, options, error);
@@ -75,17 +78,17 @@ function recordEnd(id: string, { database, signal }: ExecuteOptions, error: unkn
   return database.setState(id, 'failed', { error: { reason, message } });
 }
 
-/** Trains and releases a run, and records its progress. Gives the id of the release. */
-async function work(run: Run, options: ExecuteOptions, lease: Lease): Promise<string> {
+/** Trains and releases a run, and records its progress. */
+async function work(run: Run, options: ExecuteOptions, lease: Lease): Promise<void> {
   const reporter = recording(run.id, options.database, options.reporter);
   try {
-    return await trainAndRelease(run, { ...options, reporter }, lease);
+    await trainAndRelease(run, { ...options, reporter }, lease);
   } finally {
     reporter.flush();
   }
 }
 
-async function trainAndRelease(run: Run, options: ExecuteOptions, lease: Lease): Promise<string> {
+async function trainAndRelease(run: Run, options: ExecuteOptions, lease: Lease): Promise<void> {
   const { database, reporter, signal, tracer } = options;
   const { config } = run;
   const preset = loadPreset(config.preset);
@@ -118,31 +121,52 @@ async function trainAndRelease(run: Run, options: ExecuteOptions, lease: Lease):
       },
     };
     const trained = await train(context);
-    const { tables } = await inSpan(tracer, 'evaluate', () => evaluateTrained(context, trained));
+    const decides = decidesOf(context, trained);
+    const { tables } = await inSpan(tracer, 'evaluate', () =>
+      evaluateRun(context, trained, decides),
+    );
     await journal.add({ kind: 'evaluation', stage: 'finish', step: 0, tables });
     await drawFigures(folder, await journal.read());
-    const release = await publish({ run, context, trained, tables, command: options.command });
-    await rm(trained.models, { recursive: true, force: true });
-    database.addEvent(run.id, 'release', { release: release.id, store: release.store });
-    reporter.event('evaluation', { release: release.id, store: release.store, tables });
-    return release.id;
+    const { models } = trained;
+    const { command, gate } = options;
+    const onStored = ({ id, store }: Published): void => {
+      database.setState(run.id, 'running', { release: id });
+      database.addEvent(run.id, 'release', { release: id, store });
+      reporter.event('evaluation', { release: id, store, tables });
+    };
+    const described = { folder: models, release: decides, tables, command };
+    await publish({ run, context, ...described, gate, onStored });
+    await rm(models, { recursive: true, force: true });
   } finally {
     await backend.dispose();
     await prepared.close();
   }
 }
 
-function evaluateTrained(context: RunContext, trained: Trained): Promise<EvaluationResult> {
+const decidesOf = (
+  { config, preset }: RunContext,
+  { calibration, distribution }: Trained,
+): Decides => ({
+  preprocessing: preprocessingOf(config, preset),
+  labels: calibration,
+  outOfDistribution: distribution,
+  decoding: decodingOf(config, preset.maxReportTokens),
+});
+
+function evaluateRun(
+  context: RunContext,
+  { models }: Trained,
+  release: Decides,
+): Promise<EvaluationResult> {
   const { config, prepared, reporter } = context;
   const { split: wanted, studies } = config.evaluation;
   return evaluate({
     ...context,
-    folder: trained.models,
+    folder: models,
+    release,
     scratch: context.folder,
-    calibration: trained.calibration,
     split: prepared.splits[wanted].length > 0 ? wanted : 'validate',
     studies,
-    decoding: decodingOf(config, context.preset.maxReportTokens),
     samples: 1000,
     onProgress: (what, done, total) =>
       reporter.progress(simpleProgress(`evaluate: ${what}`, done, total)),
@@ -153,11 +177,10 @@ async function prepare(
   { config }: Run,
   { cache, reporter, signal }: ExecuteOptions,
 ): Promise<Prepared> {
-  const { imageSize } = loadPreset(config.preset);
   const dataset = await openDataset(config.data);
   try {
     return await prepareDataset(dataset, {
-      preprocessing: { ...config.preprocessing, height: imageSize, width: imageSize },
+      preprocessing: preprocessingOf(config, loadPreset(config.preset)),
       limits: config.studies,
       seed: config.seed,
       cache,

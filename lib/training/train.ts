@@ -13,16 +13,17 @@ import type { OutOfDistribution, ReleaseLabels } from '../releases/manifest.ts';
 import { decodingOf } from './config.ts';
 import type { RunCheckpoint } from './checkpoint.ts';
 import type { PreparedStudy } from './data/prepared.ts';
-import { decideLabels, fitDistribution, fitLabels } from './calibrate.ts';
+import { decideLabels } from '../inference/labels.ts';
+import { normalizeInGraph } from '../inference/normalization.ts';
+import { fitDistribution, fitLabels } from './calibrate.ts';
 import { exportModels } from './export.ts';
 import { type FeatureCache, dropFeatures, openFeatures } from './features.ts';
 import { type FeedSource, makeFeeds, targetOf } from './feeds.ts';
-import { type GeneratedScores, measure, scoresOf, writeReports } from './generated.ts';
+import { type GeneratedScores, measure, scoresOf, writeReports } from './generate.ts';
 import { initialParameters } from './initial.ts';
-import { normalised } from './model.ts';
 import type { Parameters, RunContext } from './run-context.ts';
 import { runStage } from './run-stage.ts';
-import { type Seen, seeStudies } from './see.ts';
+import { type Features, embedStudies, preprocessingOf } from './embed.ts';
 import { type StagePlan, planStages } from './stages.ts';
 
 export interface Trained {
@@ -177,10 +178,11 @@ async function featuresOf(context: RunContext, parameters: Parameters): Promise<
     weights: Parameters,
   ): Promise<Session> {
     const grey = input('grey', 'float32', ['batch', 1, preset.imageSize, preset.imageSize]);
-    const seen = visionModel(new ParameterSet(), normalised(grey, preprocessing), preset, variant);
+    const image = normalizeInGraph(grey, preprocessing);
+    const features = visionModel(new ParameterSet(), image, preset, variant);
     const graph = optimize({
       inputs: [grey],
-      outputs: Object.entries(seen).map(([name, value]) => ({ name, value })),
+      outputs: Object.entries(features).map(([name, value]) => ({ name, value })),
     });
     const bytes = emitModel(graph, {
       name: 'features',
@@ -193,18 +195,18 @@ async function featuresOf(context: RunContext, parameters: Parameters): Promise<
   }
 }
 
-/** Pictures of validation as the model sees them, and the labels that it is told of them. */
-async function look(
+/** The features of studies under models that were exported. */
+function embed(
   context: RunContext,
   models: string,
   studies: readonly PreparedStudy[],
   tokens: boolean,
-): Promise<Seen[]> {
-  const { config } = context;
-  return seeStudies(studies, {
+): Promise<Features[]> {
+  const { config, preset } = context;
+  return embedStudies(studies, {
     ...context,
     folder: models,
-    preprocessing: config.preprocessing,
+    preprocessing: preprocessingOf(config, preset),
     batch: config.validation.batch,
     tokens,
   });
@@ -216,13 +218,12 @@ async function generate(context: RunContext, parameters: Parameters): Promise<Ge
   const models = join(folder, 'validation-models');
   await exportModels(models, config.variant, preset, parameters);
   const { validate } = prepared.splits;
-  const seen = await look(context, models, validate, true);
-  const calibration = fitLabels(validate, seen, config.labels.uncertain);
-  const subjects = validate.slice(0, config.validation.generatedStudies).map((study, i) => ({
-    study,
-    seen: seen[i] as Seen,
-    labels: decideLabels(seen[i]?.logits ?? new Float32Array(14), calibration),
-  }));
+  const features = await embed(context, models, validate, true);
+  const calibration = fitLabels(validate, features, config.labels.uncertain);
+  const subjects = validate.slice(0, config.validation.generatedStudies).map((study, i) => {
+    const own = features[i] as Features;
+    return { study, features: own, labels: decideLabels(own.logits, calibration) };
+  });
   const reports = await writeReports(subjects, {
     ...context,
     folder: models,
@@ -254,17 +255,17 @@ async function calibrate(
   await mkdir(folder, { recursive: true });
   await exportModels(models, config.variant, preset, parameters);
   const { validate, train: training } = prepared.splits;
-  const seen = await look(context, models, validate, false);
-  const known = await look(context, models, training, false);
-  const pooled = (rows: readonly Seen[]): Float32Array[] => rows.map((row) => row.pooled);
-  for (const { logits } of seen) {
+  const features = await embed(context, models, validate, false);
+  const known = await embed(context, models, training, false);
+  const pooled = (rows: readonly Features[]): Float32Array[] => rows.map((row) => row.pooled);
+  for (const { logits } of features) {
     if (logits.every(Number.isFinite)) continue;
     const message = 'the classifier gives numbers that are not finite on the validation studies';
     throw new DomainError('FAILED_PRECONDITION', 'LOSS_NOT_FINITE', message);
   }
   return {
     models,
-    calibration: fitLabels(validate, seen, config.labels.uncertain),
-    distribution: fitDistribution(pooled(known), pooled(seen)),
+    calibration: fitLabels(validate, features, config.labels.uncertain),
+    distribution: fitDistribution(pooled(known), pooled(features)),
   };
 }

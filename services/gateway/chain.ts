@@ -1,4 +1,4 @@
-import { labelText } from '../../lib/text/labels/label-text.ts';
+import { promptText } from '../../lib/inference/prompt.ts';
 import type { LabelState, Observation } from '../../lib/text/labels/observations.ts';
 import { type ReportText, splitReport } from '../../lib/text/report-text.ts';
 import { RequestTimings, type Timing } from './request-timings.ts';
@@ -143,7 +143,7 @@ export async function runChain<Tensor, Decoding, Info extends ImageInfo>(
   const isClassified = conditioned || study.includeLabels;
   const pooled = usableImages(images).map((index) => embeddings.get(index)!.pooled);
   const labels = isClassified ? await classifyAll(services, pooled, call, timings) : [];
-  const text = conditioned ? textOf(labels) : study.indication;
+  const text = promptText(conditioned, labels, study.indication);
   const startMs = timings.now();
   const prompt = { tokens, text, decoding: study.decoding };
   const generation = await services.generate(
@@ -211,9 +211,6 @@ async function classifyAll<Tensor>(
       .reduce((best, other) => (other.probability > best.probability ? other : best)),
   );
 }
-
-const textOf = (labels: readonly Label[]): string =>
-  labelText(Object.fromEntries(labels.map(({ name, state }) => [name, state])));
 
 function textWarnings({ finishReason, generatedTokens }: Generation): readonly Warning[] {
   if (finishReason === 'end') return [];

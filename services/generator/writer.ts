@@ -1,5 +1,6 @@
 import { invalidArgument } from '../../lib/errors.ts';
 import type { Tensor } from '../../lib/graph/types.ts';
+import { promptIds } from '../../lib/inference/prompt.ts';
 import type { Generated, GeneratorQueue } from '../../lib/runtime/decode/generator.ts';
 import { type DecodingInput, parseDecodingOptions } from '../../lib/releases/decoding.ts';
 import { Admission } from '../../lib/runtime/admission.ts';
@@ -68,8 +69,7 @@ export class ReportWriter {
       throw invalidArgument('TEXT_TOO_LONG', 'text', message);
     }
     const options = parseDecodingOptions({ ...model.manifest.decoding, ...decoding });
-    const { maxTextTokens } = model.manifest.preset;
-    const textIds = model.encoderTokenizer.encode(text).slice(0, maxTextTokens);
+    const textIds = promptIds(model.encoderTokenizer, text, model.manifest.preset);
     using _permit = this.#admission.acquire(tokens.data.byteLength, priority);
     return await this.#write(item, options, textIds, timer);
   }

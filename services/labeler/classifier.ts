@@ -6,7 +6,8 @@ import type { StageTimer } from '../../lib/telemetry/stage-timer.ts';
 import type { Telemetry } from '../../lib/telemetry/telemetry.ts';
 import { inBatchSpan } from '../../lib/telemetry/tracing.ts';
 import type { LabelerConfig } from './config.ts';
-import type { Label, LabelerModel } from './model.ts';
+import type { LabelDecision } from '../../lib/inference/labels.ts';
+import type { LabelerModel } from './model.ts';
 
 /** A request for the labels of one embedding. */
 export interface ClassifyItem {
@@ -27,7 +28,7 @@ export interface Place {
 export class Classifier {
   readonly #telemetry: Telemetry;
   readonly #admission: Admission;
-  readonly #inference: Batcher<ClassifyItem, readonly Label[]>;
+  readonly #inference: Batcher<ClassifyItem, readonly LabelDecision[]>;
 
   constructor(config: LabelerConfig, telemetry: Telemetry) {
     this.#telemetry = telemetry;
@@ -48,7 +49,7 @@ export class Classifier {
    * All labels in their order. Throws RESOURCE_EXHAUSTED when full, CANCELLED or DEADLINE_EXCEEDED
    * when its caller has left.
    */
-  async classify(item: ClassifyItem, place: Place): Promise<readonly Label[]> {
+  async classify(item: ClassifyItem, place: Place): Promise<readonly LabelDecision[]> {
     using _permit = this.#admission.acquire(item.pooled.byteLength, place.priority);
     return await this.#inference.submit(item, { ...place, key: item.model.manifest.id });
   }

@@ -1,6 +1,6 @@
 import { choice, type Config, integer, list, optional, text } from '../../lib/service/settings.ts';
 import { lifecycleSettings, listenSettings } from '../../lib/service/server-settings.ts';
-import { standardGate } from '../../lib/releases/promote.ts';
+import { standardGate } from '../../lib/releases/gate.ts';
 
 /** Every setting of the trainer service. How a run trains is in its own config: lib/training/config.ts. */
 export const settings = {

@@ -22,7 +22,6 @@ import type { ChannelState } from '../../lib/releases/store/channels.ts';
 import type { ReleaseStore } from '../../lib/releases/store/store.ts';
 import { completeConfig, parseConfigText } from '../../lib/training/config.ts';
 import type { Row, Tables } from '../../lib/training/evaluation/tables.ts';
-import { promoteRelease } from '../../lib/releases/promote.ts';
 import {
   type Run,
   type RunDatabase,
@@ -132,7 +131,7 @@ function releaseMethods(trainer: TrainerParts): Omit<Implementation, keyof RunMe
     getRelease: (request) => releases.get(request),
     promoteRelease: async ({ name, channel, weight, force, expectedGeneration }) =>
       channelMessage(
-        await promoteRelease(store, channel, releaseIdIn(name), {
+        await store.promote(channel, releaseIdIn(name), {
           gate,
           force,
           weight,

@@ -2,7 +2,7 @@ import { invalidArgument } from '../../lib/errors.ts';
 import type { Tensor } from '../../lib/graph/types.ts';
 import { decodeImage } from '../../lib/image/decode.ts';
 import type { DecodedImage } from '../../lib/image/decoded.ts';
-import { preprocess } from '../../lib/image/preprocess.ts';
+import { preprocess } from '../../lib/inference/normalization.ts';
 import { Admission } from '../../lib/runtime/admission.ts';
 import { type Batch, Batcher } from '../../lib/runtime/batcher.ts';
 import type { Priority } from '../../lib/runtime/request-queue.ts';

@@ -1,19 +1,23 @@
 import { join } from 'node:path';
 import { DomainError } from '../../lib/errors.ts';
 import type { Tensor } from '../../lib/graph/types.ts';
+import { outOfDistribution } from '../../lib/inference/distribution.ts';
+import { halfPrecision } from '../../lib/inference/precision.ts';
 import type { Backend, BackendOptions, Session } from '../../lib/runtime/backend.ts';
 import type { Model } from '../../lib/releases/holder.ts';
 import { loadWarmed } from '../../lib/runtime/warm.ts';
 import type { Manifest } from '../../lib/releases/manifest.ts';
 import type { OpenedRelease } from '../../lib/releases/store/store.ts';
 
-/** What the vision model makes of a picture. */
+/** The features of one image. */
 export interface Embedding {
   /** [N, C] */
   readonly tokens: Float32Array;
   readonly tokensShape: readonly number[];
-  /** [C] */
+  /** [C], in half precision. */
   readonly pooled: Float32Array;
+  /** See lib/inference/distribution.ts. */
+  readonly outOfDistribution: number | undefined;
 }
 
 /** The vision part of a release. */
@@ -28,7 +32,7 @@ export class VisionModel implements Model {
     this.#session = session;
   }
 
-  /** Loads into a worker of its own, and warms by embedding blank pictures, one and a whole batch. */
+  /** Loads into a worker of its own, and warms it up by embedding blank images: one, then a full batch. */
   static async load(
     { manifest, folder }: OpenedRelease,
     options: BackendOptions,
@@ -45,7 +49,7 @@ export class VisionModel implements Model {
     });
   }
 
-  /** One run for all pictures: float32 [3, H, W] each. */
+  /** One run for all images, float32 [3, H, W] each. */
   async embed(
     images: readonly Tensor<'float32'>[],
     signal?: AbortSignal,
@@ -53,32 +57,21 @@ export class VisionModel implements Model {
     const { height, width } = this.manifest.preprocessing;
     const pixels = 3 * height * width;
     const data = new Float32Array(images.length * pixels);
-    for (const [index, picture] of images.entries()) data.set(picture.data, index * pixels);
+    for (const [index, image] of images.entries()) data.set(image.data, index * pixels);
     const image: Tensor = { dtype: 'float32', shape: [images.length, 3, height, width], data };
     const options = { transfer: true, ...(signal !== undefined && { signal }) };
     const { fetched } = await this.#session.run({ image }, options);
     const { shape, data: tokens } = fetched['tokens'] as Tensor<'float32'>;
-    const pooled = fetched['pooled']?.data as Float32Array;
-    return images.map((_, index) => ({
-      tokens: rowOf(tokens, index, images.length),
-      tokensShape: shape.slice(1),
-      pooled: rowOf(pooled, index, images.length),
-    }));
-  }
-
-  /**
-   * The mean squared distance of each channel from that of the training pictures, in their standard
-   * deviations, over the release's threshold: above 1 is too far. Undefined without calibration.
-   */
-  outOfDistribution(pooled: Float32Array): number | undefined {
-    const { outOfDistribution: calibration } = this.manifest;
-    if (calibration === null) return undefined;
-    const { mean, std, threshold } = calibration;
-    const sum = pooled.reduce((sum, value, channel) => {
-      const distance = (value - mean[channel]!) / std[channel]!;
-      return sum + distance * distance;
-    }, 0);
-    return sum / pooled.length / threshold;
+    const allPooled = fetched['pooled']?.data as Float32Array;
+    return images.map((_, index) => {
+      const pooled = halfPrecision(rowOf(allPooled, index, images.length));
+      return {
+        tokens: rowOf(tokens, index, images.length),
+        tokensShape: shape.slice(1),
+        pooled,
+        outOfDistribution: outOfDistribution(pooled, this.manifest.outOfDistribution),
+      };
+    });
   }
 
   dispose(): Promise<void> {
@@ -100,9 +93,9 @@ function rowOf(values: Float32Array, index: number, rows: number): Float32Array 
   return values.subarray(index * length, (index + 1) * length);
 }
 
-/** A release that answers with what is no number is not served. */
+/** A release whose features are NaN or infinite is not served. */
 function checkFinite(...all: readonly Float32Array[]): void {
   if (all.every((values) => values.every((value) => Number.isFinite(value)))) return;
-  const message = 'the vision model answers a blank picture with values that are no numbers';
+  const message = 'the vision model gives NaN or infinite features for a blank image';
   throw new DomainError('DATA_LOSS', 'MODEL_BROKEN', message);
 }

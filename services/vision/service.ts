@@ -28,8 +28,8 @@ export const visionImplementation = (
     const { model, manifest } = lease;
     const timer = new StageTimer(telemetry, manifest.variant);
     const item = { model, bytes, priority: priorityOf(priority), signal, deadline };
-    const { tokens, tokensShape, pooled, image } = await embedder.embed(item, timer);
-    const outOfDistribution = model.outOfDistribution(pooled);
+    const embedded = await embedder.embed(item, timer);
+    const { tokens, tokensShape, pooled, outOfDistribution, image } = embedded;
     return {
       release: manifest.id,
       tokens: tensorMessage(tokensShape, tokens),

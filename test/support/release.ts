@@ -1,13 +1,13 @@
 import { planStudy } from '../../lib/data/phantom/study.ts';
-import { imagenet } from '../../lib/image/preprocess.ts';
 import { initialTensor } from '../../lib/models/init.ts';
 import { loadPreset } from '../../lib/models/preset.ts';
-import { type VariantName, variantParameters } from '../../lib/models/variants.ts';
+import { type VariantName, tokenShape, variantParameters } from '../../lib/models/variants.ts';
 import { type DecodingInput, parseDecodingOptions } from '../../lib/releases/decoding.ts';
 import { joinReport } from '../../lib/text/report-text.ts';
 import { trainUnigram, trainWordPiece } from '../../lib/text/tokenizer.ts';
-import type { Manifest } from '../../lib/releases/manifest.ts';
-import { writeRelease } from '../../lib/releases/write.ts';
+import type { Manifest, OutOfDistribution } from '../../lib/releases/manifest.ts';
+import { type ReleaseDescription, writeRelease } from '../../lib/releases/write.ts';
+import { unevenLabels } from './releases.ts';
 
 const demo = loadPreset('demo');
 
@@ -39,7 +39,7 @@ export function writeRandomRelease(
     decoder: trainUnigram(corpus, demo.t5.vocabulary),
   };
   const size = demo.imageSize;
-  return writeRelease(folder, {
+  const description: ReleaseDescription = {
     variant,
     preset: demo,
     preprocessing: {
@@ -48,12 +48,13 @@ export function writeRandomRelease(
       resize: 'cover',
       pad: 0,
       kernel: 'cubic',
-      ...imagenet,
+      mean: [0.31, 0.52, 0.43],
+      std: [0.21, 0.27, 0.33],
     },
-    labels: { thresholds: Array<number>(14).fill(0.5), temperatures: Array<number>(14).fill(1) },
-    outOfDistribution: null,
+    labels: unevenLabels,
+    outOfDistribution: unevenDistribution(tokenShape(variant, demo).channels),
     decoding: parseDecodingOptions({ maxTokens: 12, ...decoding }),
-    quantisation: 'none',
+    quantization: 'none',
     provenance: {
       createdAt: '2026-01-01T00:00:00Z',
       dataset: { name: 'none', fingerprint: 'none', studies: {} },
@@ -64,10 +65,24 @@ export function writeRandomRelease(
       durationS: 0,
     },
     evaluation: {},
-    tensors: variantParameters(variant, demo).map((spec) => {
-      const { dtype, shape, data } = initialTensor(spec, seed);
-      return { name: spec.name, dtype, shape, data };
-    }),
     tokenizers,
+  };
+  const specs = new Map(variantParameters(variant, demo).map((spec) => [spec.name, spec]));
+  return writeRelease(folder, description, (name) => {
+    const spec = specs.get(name);
+    if (!spec) return undefined;
+    const tensor = initialTensor(spec, seed);
+    // Random features are small: without this every probability would be about a half.
+    if (name === 'labeler.classifier.weight')
+      tensor.data.forEach((x, i) => (tensor.data[i] = 8 * x));
+    return tensor;
   });
 }
+
+/** A distribution whose channels all differ; images of the tests lie within it. */
+const unevenDistribution = (channels: number): OutOfDistribution => ({
+  mean: Array.from({ length: channels }, (_, i) => 0.3 * Math.sin(i)),
+  std: Array.from({ length: channels }, (_, i) => 0.6 + 0.5 * Math.cos(i)),
+  threshold: 40,
+  falseAlarms: 0.02,
+});

@@ -2,7 +2,6 @@ import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { ExecutionContext } from 'ava';
-import { imagenet } from '../../lib/image/preprocess.ts';
 import { loadPreset } from '../../lib/models/preset.ts';
 import type { VariantName } from '../../lib/models/variants.ts';
 import { parseDecodingOptions } from '../../lib/releases/decoding.ts';
@@ -22,7 +21,16 @@ export async function folderOf(t: ExecutionContext<unknown>): Promise<string> {
   return folder;
 }
 
-/** A description as the trainer would give it. */
+/** So few digits that every one of them counts. */
+const rounded = (value: number): number => Number(value.toFixed(3));
+
+/** Temperatures from 0.5 to 3 and thresholds from 0.2 to 0.8, no two alike, none neutral. */
+export const unevenLabels = {
+  temperatures: Array.from({ length: 14 }, (_, i) => rounded(0.5 + (2.5 * i) / 13)),
+  thresholds: Array.from({ length: 14 }, (_, i) => rounded(0.2 + (0.6 * ((5 * i) % 14)) / 13)),
+};
+
+/** A release as a training run describes it. */
 export function description(seed = 1, variant: VariantName = 'vit-label', microF1 = 0.81234) {
   const preset = loadPreset('demo');
   const content: Omit<ManifestContent, 'formatVersion' | 'files'> = {
@@ -34,15 +42,13 @@ export function description(seed = 1, variant: VariantName = 'vit-label', microF
       resize: 'contain',
       pad: 0,
       kernel: 'linear',
-      ...imagenet,
+      mean: [0.31, 0.52, 0.43],
+      std: [0.21, 0.27, 0.33],
     },
-    labels: {
-      thresholds: Array.from({ length: 14 }, () => 0.5),
-      temperatures: Array.from({ length: 14 }, () => 1),
-    },
-    outOfDistribution: { mean: [0, 1], std: [1, 2], threshold: 3.5, falseAlarms: 0.01 },
+    labels: unevenLabels,
+    outOfDistribution: { mean: [-0.4, 1.3], std: [0.7, 2.1], threshold: 3.5, falseAlarms: 0.01 },
     decoding: parseDecodingOptions({ strategy: 'beam', maxTokens: 192 }),
-    quantisation: 'none',
+    quantization: 'none',
     provenance: {
       createdAt: '2026-01-02T03:04:05.000Z',
       dataset: { name: 'phantom:100', fingerprint: 'abc', studies: { train: 80, validate: 20 } },
@@ -67,12 +73,12 @@ export function description(seed = 1, variant: VariantName = 'vit-label', microF
 
 interface FakeOptions {
   readonly variant?: VariantName;
-  /** Of each file, more or less. */
+  /** Of each file, approximately. */
   readonly bytes?: number;
   readonly microF1?: number;
 }
 
-/** A whole release in a folder, of small files that are no models: the store does not look into them. */
+/** A complete release in a folder, of small files that are no models; the store does not read them. */
 export async function fakeRelease(
   folder: string,
   seed = 1,
@@ -91,7 +97,7 @@ export async function fakeRelease(
     ...description(seed, variant, microF1),
     files: Object.fromEntries(files),
   };
-  const manifest = { ...content, id: releaseIdOf(content as ManifestContent) };
+  const manifest = { ...content, id: releaseIdOf(content) };
   await writeFile(join(folder, 'release.json'), JSON.stringify(manifest));
   return parseManifest(manifest);
 }

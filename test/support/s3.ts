@@ -12,7 +12,7 @@ export interface FakeS3 {
   url(prefix: string): string;
   /** Where the server keeps its objects. */
   readonly directory: string;
-  /** What goes wrong with a request: the status it gets, or what happens to its connection. */
+  /** The fault of a request: the status it gets, or what happens to its connection. */
   fault: (request: IncomingMessage) => number | 'hang up' | 'lose the answer' | undefined;
   readonly requests: string[];
 }

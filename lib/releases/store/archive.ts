@@ -33,8 +33,8 @@ export async function exportRelease(
 }
 
 /**
- * Publishes the release in a folder, or every release of a folder of releases (such as another store's
- * `releases`). Throws NOT_FOUND for a folder with neither.
+ * Publishes the release in a folder, or every release in a folder of releases (such as `releases` of
+ * another store). Throws NOT_FOUND for a folder that holds neither.
  */
 export async function importRelease(
   store: ReleaseStore,

@@ -6,13 +6,13 @@ import type { FileDigest } from '../manifest.ts';
 import { verifyFile } from '../verify.ts';
 import type { Objects, Waiting } from './objects.ts';
 
-/** Left by a process that died while it fetched. */
+/** A temporary file of this age was left by a process that died while it fetched. */
 const abandonedMs = 3_600_000;
 
 /**
- * Files of a remote store, kept in a local folder as `{release}/{file}`. A file is there only with the
- * digest that it must have; processes may share the folder, and one process fetches a file once however
- * many ask for it.
+ * Files of a remote store, cached in a local folder as `{release}/{file}`. Only files whose digest was
+ * checked are there. Processes may share the folder; within one, callers that want the same file at the
+ * same time share one fetch.
  */
 export class FileCache {
   readonly #folder: string;
@@ -28,7 +28,7 @@ export class FileCache {
     return join(this.#folder, release);
   }
 
-  /** Sees to it that the file is there, with the right bytes. Throws DATA_LOSS where they are not to be had. */
+  /** Fetches the file unless it is there with the right digest. Throws DATA_LOSS where the store's is not. */
   async ensure(
     release: string,
     file: string,
@@ -42,7 +42,7 @@ export class FileCache {
       try {
         return await untilAborted(running, signal);
       } catch (error) {
-        // The one who began it may have given up; its reason is not ours.
+        // The caller that started the fetch may have cancelled it; this one has not.
         signal?.throwIfAborted();
         if (error instanceof DomainError) throw error;
         return await this.ensure(release, file, expected, { signal });
@@ -101,7 +101,7 @@ export class FileCache {
     return error;
   }
 
-  /** Removes the releases that `keep` does not name, and what dead processes left half fetched. */
+  /** Removes the releases that `keep` does not name, and partial files of processes that died. */
   async prune(keep: ReadonlySet<string>): Promise<string[]> {
     const removed: string[] = [];
     const names = await readdir(this.#folder).catch(() => []);

@@ -4,30 +4,30 @@ import { DomainError, invalidArgument } from '../../errors.ts';
 import { type Objects, type Waiting, checkName, jsonBytes, readJson } from './objects.ts';
 
 /**
- * A channel is a row of immutable objects `channels/{name}/{generation}.json`; the highest generation is
- * what it points to. Moving it creates the next one, which succeeds for one writer only: that is the
- * compare-and-set, and the history comes with it.
+ * A channel is a series of immutable objects `channels/{name}/{generation}.json`; the highest generation
+ * is its state. Moving it creates the next one, which succeeds for one writer only: that is the
+ * compare-and-set, and the objects are the history.
  */
 const record = z.object({
   generation: z.int().min(1),
   /** Null: the channel was closed. */
   release: z.string().nullable(),
-  /** Share of its variant's traffic, 0 to 1; absent, what the weighted channels leave. */
+  /** Share of its variant's requests, 0 to 1; absent: what the weighted channels leave. */
   weight: z.number().min(0).max(1).optional(),
   /** The release that a rollback moves to. */
   previous: z.string().nullable(),
-  /** Generation of that release; rolling back again goes on from there. */
+  /** Generation of that release, from which another rollback continues. */
   back: z.int().min(1).nullable(),
   change: z.enum(['promote', 'rollback', 'close']),
   updatedAt: z.string(),
-  /** Who moved it, as they said. */
+  /** Who moved it, as the caller stated. */
   by: z.string().optional(),
-  /** Makes two writers' bytes differ. */
+  /** Makes the bytes of two writers differ. */
   nonce: z.string(),
 });
 type ChannelRecord = Readonly<z.infer<typeof record>>;
 
-/** One state of a channel, of now or of its history. */
+/** A state of a channel, present or past. */
 export interface ChannelState extends Omit<ChannelRecord, 'nonce' | 'back' | 'release'> {
   readonly channel: string;
   readonly release: string;
@@ -37,27 +37,23 @@ export interface ChannelState extends Omit<ChannelRecord, 'nonce' | 'back' | 're
 export type ChannelChange = Omit<ChannelState, 'release'> & { readonly release: string | null };
 
 export interface MoveOptions extends Waiting {
-  /** The move happens only if the channel is still at this generation (0: does not exist, or is closed). */
+  /** Move only if the channel is still at this generation (0: does not exist, or is closed). */
   readonly expectedGeneration?: number | undefined;
   readonly by?: string | undefined;
-}
-
-export interface PromoteOptions extends MoveOptions {
-  readonly weight?: number | undefined;
 }
 
 const folderOf = (channel: string): string => `channels/${channel}/`;
 const keyOf = (channel: string, generation: number): string =>
   `${folderOf(channel)}${String(generation).padStart(10, '0')}.json`;
 
-/** Kept by pruning, however old. */
+/** Pruning keeps this many, however old. */
 const keptGenerations = 200;
-/** Kept by pruning, however many: a writer that slept must still find its generation taken. */
+/** Pruning keeps generations this young, however many: a suspended writer must find its generation taken. */
 const keptMs = 7 * 24 * 3600 * 1000;
 
 export class Channels {
   readonly #objects: Objects;
-  /** The highest generation seen, so that a poll lists only what came since. */
+  /** The highest generation read so far, so that a poll lists only later ones. */
   readonly #latest = new Map<string, ChannelRecord>();
 
   constructor(objects: Objects) {
@@ -79,7 +75,7 @@ export class Channels {
     const found = await this.find(channel, waiting);
     if (found) return found;
     const names = await this.names(waiting);
-    const known = names.length > 0 ? `there are ${names.join(', ')}` : 'there is none';
+    const known = names.length > 0 ? `there are ${names.join(', ')}` : 'the store has no channel';
     const message = `channel ${channel} does not exist; ${known}`;
     throw new DomainError('NOT_FOUND', 'CHANNEL_NOT_FOUND', message, { field: 'channel' });
   }
@@ -95,16 +91,17 @@ export class Channels {
     return changes.reverse();
   }
 
-  async promote(
+  /** Points a channel at any release. Only `ReleaseStore.promote` calls it, behind its gate. */
+  async move(
     channel: string,
     release: string,
-    { weight, ...options }: PromoteOptions = {},
+    { weight, ...options }: MoveOptions & { readonly weight?: number | undefined } = {},
   ): Promise<ChannelState> {
     if (weight !== undefined && !(weight >= 0 && weight <= 1)) {
       throw invalidArgument('CHANNEL_WEIGHT', 'weight', `got ${weight}, expected 0 to 1`);
     }
     const made = await this.#move(channel, options, (now) => {
-      // Only the weight changes: a rollback leads away from the release all the same.
+      // Only the weight changes: a rollback still leads to the release before.
       const same = now?.release === release;
       const closed = now?.release === null;
       const back = same || closed ? now.back : (now?.generation ?? null);
@@ -121,8 +118,8 @@ export class Channels {
   }
 
   /**
-   * Moves back to the release before, with its weight then; what was closed opens with what it had.
-   * Throws FAILED_PRECONDITION where there is nothing before.
+   * Moves back to the previous release and its weight; a closed channel opens with its last one. Throws
+   * FAILED_PRECONDITION where there is none.
    */
   async rollback(channel: string, options: MoveOptions = {}): Promise<ChannelState> {
     const now = await this.#read(channel, options);
@@ -149,7 +146,7 @@ export class Channels {
     return { ...changeOf(channel, made), release };
   }
 
-  /** The channel points to nothing from now on; its history stays, a rollback opens it again. */
+  /** Makes the channel point to nothing; its history stays, and a rollback opens it again. */
   async close(channel: string, options: MoveOptions = {}): Promise<void> {
     const { generation, release } = await this.get(channel, options);
     const expectedGeneration = options.expectedGeneration ?? generation;
@@ -158,7 +155,7 @@ export class Channels {
     });
   }
 
-  /** Removes old history. */
+  /** Removes old history, and returns how many generations it removed. */
   async prune(channel: string, nowMs: number, waiting: Waiting = {}): Promise<number> {
     const all = await Array.fromAsync(this.#objects.list(folderOf(channel), waiting));
     const old = all
@@ -239,7 +236,7 @@ function stateOf(channel: string, latest: ChannelRecord): ChannelState | undefin
 }
 
 function moved(channel: string, expected: number, current: number): DomainError {
-  const message = `channel ${channel} was moved by another: expected generation ${expected}, it is at ${current} or later; look again and retry`;
+  const message = `channel ${channel} was moved by another: expected generation ${expected}, it is at ${current} or later; read it again and retry`;
   return new DomainError('FAILED_PRECONDITION', 'CHANNEL_MOVED', message, {
     field: 'expectedGeneration',
     metadata: { channel, expected: String(expected), current: String(current) },

@@ -6,46 +6,46 @@ import { type ObjectInfo, type Waiting, jsonBytes } from './objects.ts';
 import { type ReleaseStore, releaseKey } from './store.ts';
 
 export interface CollectOptions extends Waiting {
-  /** Releases published since are kept. Default 24 h. */
+  /** Younger releases are kept. Default 24 h. */
   readonly minAgeMs?: number | undefined;
-  /** The newest of each variant that are kept. Default 3. */
+  /** So many of the newest of each variant are kept. Default 3. */
   readonly keepPerVariant?: number | undefined;
-  /** How many states of a channel before its present one are kept. Default 10. */
+  /** The releases of so many states of each channel before its present one are kept. Default 10. */
   readonly keepHistory?: number | undefined;
-  /** Say what would be removed, and remove nothing. */
+  /** Only report what would be removed. */
   readonly dryRun?: boolean | undefined;
 }
 
 export interface Collected {
-  /** Each with what it takes in the store. */
+  /** Each with its size in the store. */
   readonly removed: readonly { readonly release: string; readonly bytes: number }[];
-  /** Why each of the others stays. */
+  /** The reason why each of the others stays. */
   readonly kept: readonly { readonly release: string; readonly why: string }[];
-  /** Remains of publishing that never ended. */
+  /** Releases whose publication never finished. */
   readonly unfinished: readonly string[];
 }
 
 interface Found {
   readonly id: string;
   readonly objects: readonly ObjectInfo[];
-  /** Absent: it never was published whole, or its removal did not end. */
+  /** Absent: its publication or its removal did not finish. */
   readonly publishedMs: number | undefined;
 }
 
-/** After this long a removal's announcement is of a collector that died. */
+/** An announcement of this age was left by a collector that died. */
 const removalMs = 3_600_000;
-/** Clocks of instances may differ by as much from ours. */
+/** The clocks of instances may differ from ours by this much. */
 const skewMs = 300_000;
-/** Remains of publishing, which may still be going on. */
+/** A publication of this age is taken for abandoned. */
 const unfinishedMs = 24 * 3_600_000;
 
 /**
  * Removes releases that nothing names: no channel, now or in its recent history, no tag, no running
  * instance, and that are neither young nor among the newest of their variant.
  *
- * A removal is announced before channels, tags and holds are looked at once more; who wants a release
- * writes a hold before looking for announcements. So either the collector sees the hold and leaves the
- * release, or the other sees the announcement and is refused; in no order are both content.
+ * A collector announces a removal before it reads channels, tags and holds once more; a process that
+ * needs a release writes a hold before it reads the announcements. So either the collector finds the
+ * hold and keeps the release, or the process finds the announcement and is refused, in any order.
  */
 export async function collectGarbage(
   store: ReleaseStore,
@@ -96,7 +96,7 @@ async function readReleases(
     .toArray();
 }
 
-/** Every release that something names, and what does. */
+/** Every release that is in use, and by what. */
 async function namedReleases(
   store: ReleaseStore,
   keepHistory: number,
@@ -105,7 +105,7 @@ async function namedReleases(
   const reasons = new Map<string, string>();
   const { holds, unreadable } = await readHolds(store.objects, { signal });
   if (unreadable.length > 0) {
-    const message = `${unreadable.join(', ')} cannot be read, so nobody knows what is in use: remove it if its service is gone`;
+    const message = `${unreadable.join(', ')} cannot be read, so it is unknown which releases are in use; remove it if its service no longer runs`;
     throw new DomainError('FAILED_PRECONDITION', 'HOLD_UNREADABLE', message, { field: 'store' });
   }
   for (const { instance, releases, expiresAt } of holds) {
@@ -137,7 +137,7 @@ async function newest(
     .filter(({ publishedMs }) => publishedMs !== undefined)
     .sort((a, b) => (b.publishedMs ?? 0) - (a.publishedMs ?? 0));
   for (const { id } of published) {
-    // A damaged release is no reason to remove a good one.
+    // A damaged release must not cause the removal of a good one.
     const manifest = await store.manifest(id, { signal }).catch((error: unknown) => {
       if (error instanceof DomainError && error.code !== 'UNAVAILABLE') return undefined;
       throw error;
@@ -149,7 +149,7 @@ async function newest(
   return [...byVariant.values()].flatMap((ids) => ids.slice(0, count));
 }
 
-/** Removes a release, or says why it stays after all. */
+/** Removes a release, or returns the reason why it stays. */
 async function remove(
   store: ReleaseStore,
   { id, objects }: Found,
@@ -162,9 +162,9 @@ async function remove(
   try {
     const why = (await namedReleases(store, keepHistory, signal)).get(id);
     if (why !== undefined) return why;
-    // What it saw may no longer hold for a collector that was stopped in between.
+    // A collector that was suspended in between has read outdated state.
     if (performance.now() - startMs > removalMs / 4) return 'the collection took too long';
-    // First the manifest: from then on there is no such release.
+    // The manifest first: without it, there is no such release.
     await store.objects.remove(releaseKey(id), { signal });
     for (const { key } of objects) await store.objects.remove(key, { signal });
     return undefined;
@@ -187,7 +187,7 @@ async function announce(
   return store.objects.create(key, bytes, { signal });
 }
 
-/** Old history, claims of dead instances, remains of dead collectors. */
+/** Removes old history, holds of dead instances, and what dead collectors left. */
 async function tidy(
   store: ReleaseStore,
   nowMs: number,
@@ -198,7 +198,7 @@ async function tidy(
   }
   const { holds } = await readHolds(store.objects, { signal });
   for (const { instance, expiresAt } of holds) {
-    // Long after: an instance that slept may still come back and renew.
+    // Long after it expired: a suspended instance may still resume and renew it.
     if (Date.parse(expiresAt) + unfinishedMs < nowMs) {
       await store.objects.remove(`holds/${instance}.json`, { signal });
     }

@@ -2,7 +2,7 @@ import { z } from 'zod';
 import { DomainError } from '../../errors.ts';
 import { type Objects, type Waiting, checkInstance, jsonBytes } from './objects.ts';
 
-/** `holds/{instance}.json`: who runs, and which releases may therefore not be removed. */
+/** `holds/{instance}.json`: a running instance, and the releases that may therefore not be removed. */
 const record = z.object({
   instance: z.string(),
   releases: z.array(z.string()),
@@ -11,29 +11,29 @@ const record = z.object({
 });
 export type HoldRecord = Readonly<z.infer<typeof record>>;
 
-/** `removals/{release}.json`: a collector is about to remove it. */
+/** `removals/{release}.json`: a collector is about to remove the release. */
 export const removalKey = (release: string): string => `removals/${release}.json`;
 
-/** A running instance's claim on releases, renewed until it is let go. */
+/** A running instance's claim on releases, renewed until it is released. */
 export interface Hold {
-  /** The releases held from now on. Throws as `hold` does; what was held before then stays held. */
+  /** Replaces the releases that are held. Throws as `hold` does, and then leaves the hold as it was. */
   update(releases: readonly string[]): Promise<void>;
-  /** Ends the renewal and lets everything go. */
+  /** Stops renewing, and removes the hold. */
   release(): Promise<void>;
 }
 
 export interface HoldOptions extends Waiting {
-  /** How long the claim outlives an instance that dies; renewed after a third of it. Default 10 min. */
+  /** How long the hold outlives an instance that dies; renewed every third of it. Default 10 min. */
   readonly ttlMs?: number;
-  /** Told of renewals that failed: the claim is still good until it expires. */
+  /** Called with renewals that failed: the hold is valid until it expires. */
   readonly onError?: (error: unknown) => void;
 }
 
 const defaultTtlMs = 600_000;
 
 /**
- * Holds releases for an instance. The claim is written first, then removals are looked for; a collector
- * announces a removal first, then looks for claims: whatever the order, at least one of the two sees
+ * Holds releases for an instance. The hold is written first, then announced removals are read; a
+ * collector announces a removal first, then reads the holds: in any order, at least one of the two finds
  * the other. Throws FAILED_PRECONDITION for a release that is being removed.
  */
 export async function hold(
@@ -56,7 +56,7 @@ export async function hold(
     return objects.write(key, jsonBytes(made), waiting);
   };
   let turn: Promise<unknown> = Promise.resolve();
-  /** Writes of one instance follow each other, so that an older one never lands last. */
+  /** One write at a time, so that an older one never lands last. */
   const inTurn = (work: () => Promise<void>): Promise<void> => {
     const mine = turn.then(work);
     turn = mine.catch(() => {});
@@ -108,7 +108,7 @@ async function refuseRemoved(objects: Objects, id: string, waiting: Waiting): Pr
   });
 }
 
-/** Every hold; `unreadable` ones are of a newer version or damaged, and hold nobody knows what. */
+/** Every hold; an `unreadable` one is damaged or of a later version, and may hold any release. */
 export async function readHolds(
   objects: Objects,
   waiting: Waiting = {},

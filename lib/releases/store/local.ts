@@ -21,15 +21,15 @@ import { type ObjectInfo, type Objects, type Waiting, checkKey, storeError } fro
 const codeOf = (error: unknown): string | undefined =>
   error instanceof Error && 'code' in error ? String(error.code) : undefined;
 
-/** What is being written starts with a dot, so that no listing shows it. */
+/** Temporary files start with a dot, so that no listing shows them. */
 const isHidden = (name: string): boolean => name.startsWith('.');
 
 const isTemporary = /^\.[0-9a-f-]{36}\.tmp$/;
 
 /**
- * A folder as a store. Content is written to a hidden file beside its place, synced, then renamed over
- * it or, where nothing may be there, hard-linked to it: link(2) fails where a file exists, in any
- * process of any machine that shares the file system.
+ * A folder as a store. Content is written to a hidden file beside its path and synced, then renamed to
+ * the path or, for `create`, hard-linked to it: link(2) fails where a file exists, in any process of any
+ * machine that shares the file system.
  */
 export class LocalObjects implements Objects {
   readonly url: string;
@@ -68,7 +68,7 @@ export class LocalObjects implements Objects {
   }
 
   async upload(key: string, path: string): Promise<void> {
-    // A copy that shares blocks where the file system can.
+    // The copy shares blocks with the original where the file system supports that.
     const copy = (_: FileHandle, temporary: string): Promise<void> =>
       copyFile(path, temporary, constants.COPYFILE_FICLONE);
     await this.#place(key, copy, rename);
@@ -88,7 +88,7 @@ export class LocalObjects implements Objects {
     try {
       await rm(path, { force: true });
       await this.#sync(dirname(path));
-      // Folders are not objects: empty ones go.
+      // Folders are not objects: empty ones are removed.
       for (let folder = dirname(path); folder !== this.#root; folder = dirname(folder)) {
         await rmdir(folder);
       }
@@ -138,7 +138,7 @@ export class LocalObjects implements Objects {
 
   close(): void {}
 
-  /** In the order of the keys below: `a.json` comes before `a/`, as in S3. */
+  /** Sorted as the keys below are: `a.json` comes before `a/`, as in S3. */
   async #entries(prefix: string) {
     const folder = join(this.#root, ...prefix.split('/').filter((part) => part !== ''));
     try {
@@ -189,7 +189,7 @@ export class LocalObjects implements Objects {
   #explain(error: unknown, key: string): unknown {
     const code = codeOf(error);
     if (code === 'ENOSPC' || code === 'EDQUOT') {
-      const message = `no space is left for ${key}; free some and try again`;
+      const message = `no space is left for ${key}; free some space and retry`;
       return storeError('RESOURCE_EXHAUSTED', 'STORE_FULL', this.url, message, error);
     }
     if (code === 'EACCES' || code === 'EPERM' || code === 'EROFS') {
@@ -204,11 +204,11 @@ export class LocalObjects implements Objects {
   }
 }
 
-/** Whether it is the file to copy that is not there, rather than the folder to copy it to. */
+/** Whether the file to copy is missing, rather than the folder to copy it into. */
 async function isMissingSource(error: unknown, temporary: string): Promise<boolean> {
   const path = (error as NodeJS.ErrnoException).path ?? '';
   const folder = dirname(temporary);
-  // The folder, one above it, or what is put into it.
+  // The error names the folder, one above it, or a file in it.
   if (`${folder}${sep}`.startsWith(`${path}${sep}`) || dirname(path) === folder) return false;
   return stat(path).then(
     () => false,

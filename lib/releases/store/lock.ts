@@ -2,24 +2,24 @@ import { createHash, randomInt, randomUUID } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
 import { type Objects, type Waiting, jsonBytes, storeError } from './objects.ts';
 
-/** A claim older than this, by the backend's own clock, is of a writer that died. */
+/** A claim older than this, by the backend's own clock, was left by a writer that died. */
 const leaseMs = 60_000;
-/** A holder begins no write later than this after its claim. */
+/** A writer starts no write later than this after its claim. */
 const trustMs = 20_000;
 const patienceMs = 30_000;
 
 /**
- * "Write where nothing is" for object storage without conditional writes. It needs only that a list
- * shows every write that ended before it began, as S3 and its like promise.
+ * Creates an object only where none exists, on object storage without conditional writes. It needs only
+ * that a list shows every write that ended before it began, as S3 and compatible stores promise.
  *
- * A writer puts a claim `locks/{key's hash}/{random}.json`, then lists the claims. Of two writers, the
- * one that lists second sees both claims: so at most one can find itself alone. Who is not alone takes
- * the claim back and tries again after a random while. Who is alone looks whether the key is free,
- * writes it and takes the claim back. A claim outlives its writer's death by `leaseMs`; ages are
- * differences of the backend's time stamps, so that clocks of clients do not matter. A holder that was
- * stopped for longer than `trustMs` gives up, and its write is cut off well before the lease ends. A
- * write that the network still delivers after the lease is the one case this cannot exclude: where that
- * matters, use a backend with conditional writes.
+ * A writer writes a claim `locks/{key's hash}/{random}.json`, then lists the claims. Of two writers, the
+ * one that lists second finds both claims: so at most one finds its claim alone. A writer that is not
+ * alone removes its claim and retries after a random delay. One that is alone checks that the key is
+ * free, writes it and removes its claim. A claim outlives its writer's death by `leaseMs`; ages are
+ * differences of the backend's time stamps, so that clients' clocks do not matter. A writer that was
+ * suspended for longer than `trustMs` gives up, and its write is aborted well before the lease ends. A
+ * write that the network still delivers after the lease is the one case that this cannot exclude: where
+ * that matters, use a backend with conditional writes.
  */
 export async function createUnderLock(
   objects: Pick<Objects, 'read' | 'write' | 'list' | 'remove' | 'url'>,
@@ -46,12 +46,12 @@ export async function createUnderLock(
         }
       }
     } finally {
-      // Where that fails, the lease ends it.
+      // Where this fails, the claim expires.
       await objects.remove(claim).catch(() => {});
     }
     await delay(randomInt(10, 50 * 2 ** Math.min(attempt, 5)), undefined, signal ? { signal } : {});
   }
-  const message = `${key} stayed locked by other writers for ${patienceMs / 1000} s; try again`;
+  const message = `${key} stayed locked by other writers for ${patienceMs / 1000} s; retry`;
   throw storeError('UNAVAILABLE', 'STORE_LOCKED', objects.url, message);
 }
 

@@ -12,39 +12,39 @@ export interface Waiting {
 }
 
 /**
- * What the store needs of a place that keeps bytes under keys (`a/b/c`). Both backends promise, and one
- * suite checks, that a key holds either what it held before or the whole new content, and that what
- * was written is seen by every read and list that starts afterwards.
+ * What the store needs of a backend that keeps bytes under keys (`a/b/c`). Both backends promise, and one
+ * suite checks, that a key holds either its former or the whole new content, and that every read and
+ * list that starts after a write returns what was written.
  *
  * Throws UNAVAILABLE where the backend does not answer, RESOURCE_EXHAUSTED where it is full, and
  * FAILED_PRECONDITION where it refuses.
  */
 export interface Objects {
-  /** For messages; holds no secret. */
+  /** For messages; contains no secret. */
   readonly url: string;
   read(key: string, waiting?: Waiting): Promise<Buffer | undefined>;
   write(key: string, bytes: Uint8Array, waiting?: Waiting): Promise<void>;
-  /** Writes where nothing is; of any number of writers exactly one is told true. */
+  /** Writes only where no object exists; of any number of writers exactly one gets true. */
   create(key: string, bytes: Uint8Array, waiting?: Waiting): Promise<boolean>;
-  /** Does nothing where nothing is. */
+  /** Does nothing where no object exists. */
   remove(key: string, waiting?: Waiting): Promise<void>;
-  /** What lies below `prefix` (which ends in /), in the order of the keys, those after `after` only. */
+  /** The objects below `prefix` (which ends in /), in the order of their keys, only those after `after`. */
   list(prefix: string, options?: Waiting & { readonly after?: string }): AsyncIterable<ObjectInfo>;
-  /** Names of the folders right below `prefix`, in order, those after the name `after` only. */
+  /** Names of the folders directly below `prefix`, in order, only those after the name `after`. */
   folders(prefix: string, options?: Waiting & { readonly after?: string }): AsyncIterable<string>;
   upload(key: string, path: string, waiting?: Waiting): Promise<void>;
-  /** Throws NOT_FOUND. What `path` holds after an error is undefined. */
+  /** Throws NOT_FOUND. The content of `path` after an error is undefined. */
   download(key: string, path: string, waiting?: Waiting): Promise<void>;
-  /** Removes what writers that died before `beforeMs` left half written, where that is visible. */
+  /** Removes partial files that writers left which died before `beforeMs`, where the backend has them. */
   tidy?(beforeMs: number, waiting?: Waiting): Promise<void>;
-  /** Where the objects can be read in place, of a backend that has them as files. */
+  /** The file of an object, of a backend that keeps them as local files. */
   localPath?(key: string): string;
   close(): void;
 }
 
 const segment = /^[A-Za-z0-9_][A-Za-z0-9._-]{0,199}$/;
 
-/** Throws INVALID_ARGUMENT for a key that might leave the store's own folder. */
+/** Throws INVALID_ARGUMENT for a key that might lead out of the store's folder. */
 export function checkKey(key: string): string {
   if (key.split('/').every((part) => segment.test(part))) return key;
   throw invalidArgument('STORE_KEY', 'key', `${JSON.stringify(key.slice(0, 200))} is not a key`);
@@ -52,7 +52,7 @@ export function checkKey(key: string): string {
 
 const namePattern = /^[a-z0-9][a-z0-9._-]{0,62}$/;
 
-/** Throws INVALID_ARGUMENT for what cannot name a channel or a tag. */
+/** Throws INVALID_ARGUMENT for an invalid name of a channel or a tag. */
 export function checkName(name: string, field: string): string {
   if (namePattern.test(name)) return name;
   const came = JSON.stringify(name.slice(0, 80));
@@ -60,7 +60,7 @@ export function checkName(name: string, field: string): string {
   throw invalidArgument('STORE_NAME', field, message);
 }
 
-/** Throws INVALID_ARGUMENT for what cannot name an instance; host and pod names can. */
+/** Throws INVALID_ARGUMENT for an invalid name of an instance; host and pod names are valid. */
 export function checkInstance(name: string): string {
   if (segment.test(`${name}.json`)) return name;
   const came = JSON.stringify(name.slice(0, 80));
@@ -78,7 +78,7 @@ export function storeError(
   return new DomainError(code, reason, `store ${url}: ${message}`, { field: 'store', cause });
 }
 
-/** An object that a program wrote as JSON; DATA_LOSS where it is none. */
+/** The JSON of an object. Throws DATA_LOSS where it is not JSON. */
 export function readJson(bytes: Uint8Array, key: string, url: string): unknown {
   try {
     return JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes));

@@ -8,14 +8,14 @@ import { S3Objects } from './s3.ts';
 import { type OpenedRelease, type OpenOptions, ReleaseStore } from './store.ts';
 
 export interface StoreOptions {
-  /** Where files of a remote store are kept. Default: below the system's folder for temporary files. */
+  /** Caches the files of a remote store. Default: a folder below the system's temporary one. */
   readonly cacheDir?: string | undefined;
 }
 
 /**
  * Opens a store by its URL: `file:///folder` (or a path), or
  * `s3://bucket/prefix?endpoint=&region=&path-style=true|false&conditional-writes=auto|yes|no`.
- * Throws INVALID_ARGUMENT for any other. Nothing is read or written yet.
+ * Throws INVALID_ARGUMENT for any other. It reads and writes nothing yet.
  */
 export function openStore(url: string, { cacheDir }: StoreOptions = {}): ReleaseStore {
   return new ReleaseStore(openObjects(url), resolve(cacheDir ?? join(tmpdir(), 'radscribe-cache')));
@@ -40,13 +40,13 @@ function openObjects(url: string): Objects {
   }
   if (parsed.username !== '' || parsed.password !== '') {
     throw wrong(
-      'credentials do not belong into the URL; the AWS SDK finds them in the environment',
+      'credentials do not belong in the URL; the AWS SDK reads them from the environment',
     );
   }
   const options = Object.fromEntries(parsed.searchParams);
   const known = ['endpoint', 'region', 'path-style', 'conditional-writes'];
   const unknown = Object.keys(options).find((name) => !known.includes(name));
-  if (unknown !== undefined) throw wrong(`${unknown} is unknown; known are ${known.join(', ')}`);
+  if (unknown !== undefined) throw wrong(`${unknown} is unknown; expected ${known.join(', ')}`);
   const conditionalWrites = one(options, 'conditional-writes', ['auto', 'yes', 'no']);
   const pathStyle = one(options, 'path-style', ['true', 'false']);
   return new S3Objects({

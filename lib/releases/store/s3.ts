@@ -19,25 +19,25 @@ import { type ObjectInfo, type Objects, type Waiting, checkKey, storeError } fro
 
 export interface S3Options {
   readonly bucket: string;
-  /** Without slashes at its ends; may be empty. */
+  /** Without leading or trailing slash; may be empty. */
   readonly prefix: string;
-  /** Of an S3-compatible store; absent, AWS, or AWS_ENDPOINT_URL_S3. */
+  /** Of an S3-compatible store. Default: AWS_ENDPOINT_URL_S3, else AWS. */
   readonly endpoint?: string | undefined;
   readonly region?: string | undefined;
-  /** The bucket in the path, not the host name: what most S3-compatible stores want. */
+  /** Puts the bucket into the path instead of the host name, as most S3-compatible stores require. */
   readonly pathStyle?: boolean | undefined;
   /** Whether the store honours If-None-Match on writes; `auto` tries it before the first one. */
   readonly conditionalWrites?: 'auto' | 'yes' | 'no' | undefined;
 }
 
-/** Larger files go up in parts, each of which can be sent again. */
+/** Larger files are uploaded in parts, each of which can be retried. */
 const partBytes = 16 * 1024 * 1024;
-/** Comes after every character of a key. */
+/** Sorts after every character of a key. */
 const last = '~';
 
 /**
- * S3-compatible object storage. Credentials and, where not given, region and endpoint come the way the
- * AWS SDK finds them: environment, shared files, web identity of a pod, instance role.
+ * S3-compatible object storage. The AWS SDK finds the credentials and, where they are not given, region
+ * and endpoint: in the environment, shared files, a pod's web identity, the instance role.
  */
 export class S3Objects implements Objects {
   readonly url: string;
@@ -101,7 +101,7 @@ export class S3Objects implements Objects {
     });
     if (!(await this.#conditional)) return createUnderLock(this, key, bytes, waiting);
     if (await this.#createConditionally(key, bytes, waiting)) return true;
-    // The answer to an earlier try of the same request may have been lost on its way.
+    // The response to an earlier attempt of this request may have been lost.
     return (await this.read(key, waiting))?.equals(bytes) ?? false;
   }
 
@@ -124,7 +124,7 @@ export class S3Objects implements Objects {
     }
   }
 
-  /** A store that honours the condition refuses the second of two writes. */
+  /** Whether the store honours the condition: it then refuses the second of two writes. */
   async #probe(): Promise<boolean> {
     const key = `probes/${randomUUID()}`;
     try {
@@ -245,7 +245,7 @@ export class S3Objects implements Objects {
     return { Bucket: this.#bucket, Key: `${this.#prefix}${checkKey(key)}` };
   }
 
-  /** The SDK has tried again already, where that could help. */
+  /** The SDK has already retried where that could help. */
   #explain(error: unknown, key: string, signal: AbortSignal | undefined): unknown {
     if (error instanceof DomainError) return error;
     if (signal?.aborted) return signal.reason;

@@ -2,17 +2,18 @@ import { randomUUID } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { DomainError } from '../../errors.ts';
+import { checkGate, standardGate } from '../gate.ts';
 import { type Manifest, checkReleaseId, isReleaseId, manifestName } from '../manifest.ts';
 import { readManifest, verifyFile, verifyFolder } from '../verify.ts';
 import { FileCache } from './cache.ts';
-import { type ChannelState, type MoveOptions, type PromoteOptions, Channels } from './channels.ts';
+import { type ChannelState, type MoveOptions, Channels } from './channels.ts';
 import { type Hold, type HoldOptions, hold } from './holds.ts';
 import { type Objects, type Waiting, checkName, jsonBytes, readJson } from './objects.ts';
 import { type WatchOptions, watchChannels } from './watch.ts';
 
 export type ReleasePart = 'vision' | 'labeler' | 'generator';
 
-/** Files that each part of the chain reads; what is named nowhere belongs to all. */
+/** Files that only one part of the chain reads; every part reads the others. */
 const partFiles: Readonly<Record<ReleasePart, readonly string[]>> = {
   vision: ['vision.onnx', 'vision.safetensors'],
   labeler: ['labeler.onnx', 'labeler.safetensors'],
@@ -20,14 +21,23 @@ const partFiles: Readonly<Record<ReleasePart, readonly string[]>> = {
 };
 
 export interface OpenOptions extends Waiting {
-  /** Fetch and check only what these parts read. Default: everything. */
+  /** Fetch and check only the files that these parts read. Default: all. */
   readonly parts?: readonly ReleasePart[] | undefined;
 }
 
 export interface OpenedRelease {
   readonly manifest: Manifest;
-  /** Holds the release's files, checked; do not write there. */
+  /** Holds the release's files, whose digests were checked; do not write there. */
   readonly folder: string;
+}
+
+export interface PromoteOptions extends MoveOptions {
+  /** Metrics that may not get worse, each TABLE.METRIC. Default: `standardGate`. */
+  readonly gate?: readonly string[] | undefined;
+  /** Promote whatever the metrics say. */
+  readonly force?: boolean | undefined;
+  /** Share of the variant's requests, 0 to 1; default: what the weighted channels leave. */
+  readonly weight?: number | undefined;
 }
 
 export interface ListOptions extends Waiting {
@@ -37,31 +47,36 @@ export interface ListOptions extends Waiting {
 }
 
 export interface ReleasePage {
-  /** In the order of their ids. */
+  /** Sorted by id. */
   readonly releases: readonly Manifest[];
-  /** Releases whose manifest is damaged, and how. */
+  /** Releases whose manifest is damaged, with the reason. */
   readonly damaged: readonly { readonly id: string; readonly message: string }[];
-  /** Gives the next page; absent on the last. */
+  /** For the next page; absent on the last. */
   readonly nextPageToken?: string;
 }
 
 /**
  * Releases, and the channels and tags that name them. A release is published file by file, its manifest
- * last: it exists from the moment its manifest does, whole, and is never changed.
+ * last: it exists, complete, from the moment its manifest does, and is never changed.
  */
 export class ReleaseStore {
   readonly objects: Objects;
-  readonly channels: Channels;
+  readonly #channels: Channels;
   readonly #cache: FileCache;
 
   constructor(objects: Objects, cacheDir: string) {
     this.objects = objects;
-    this.channels = new Channels(objects);
+    this.#channels = new Channels(objects);
     this.#cache = new FileCache(cacheDir, objects);
   }
 
   get url(): string {
     return this.objects.url;
+  }
+
+  /** The channels, but not what moves them: that is `promote` and `rollback`, here. */
+  get channels(): Omit<Channels, 'move' | 'rollback'> {
+    return this.#channels;
   }
 
   /**
@@ -82,7 +97,7 @@ export class ReleaseStore {
       readManifest(bytes, id);
       await this.objects.write(releaseKey(id), bytes, { signal });
     } finally {
-      await held.release().catch(() => {}); // it expires
+      await held.release().catch(() => {}); // a hold expires
     }
     return manifest;
   }
@@ -115,7 +130,7 @@ export class ReleaseStore {
     return { manifest, folder: local ?? this.#cache.folderOf(id) };
   }
 
-  /** Releases by id, a page at a time; one may be short, as what is being published is left out. */
+  /** Releases by id, a page at a time; a page may be short, because unfinished publications are left out. */
   async list({ pageSize = 50, pageToken, signal }: ListOptions = {}): Promise<ReleasePage> {
     const after = pageToken === undefined ? {} : { after: checkReleaseId(pageToken, 'pageToken') };
     const ids: string[] = [];
@@ -150,31 +165,56 @@ export class ReleaseStore {
     if (tagged !== undefined) return tagged;
     const channel = await this.channels.find(name, waiting);
     if (channel) return channel.release;
-    const message = `${name} names no release, tag or channel in store ${this.url}`;
+    const message = `store ${this.url} has no release, tag or channel ${name}`;
     throw new DomainError('NOT_FOUND', 'RELEASE_NOT_FOUND', message, { field: 'release' });
   }
 
   /**
-   * Points a channel at a release, which must be in the store. Throws NOT_FOUND, and FAILED_PRECONDITION
-   * (CHANNEL_MOVED) where another moved the channel meanwhile.
+   * Points a channel at a release, unless the gate refuses it (see gate.ts): the one way in which a
+   * release comes to a channel, for the command line, the trainer service and training runs alike. Every
+   * file of the release is read first, because a part that only one service could not load would leave
+   * the services without a release in common.
+   *
+   * Throws NOT_FOUND, DATA_LOSS for a damaged file, and FAILED_PRECONDITION: RELEASE_WORSE, or
+   * CHANNEL_MOVED where another writer moved the channel meanwhile.
    */
-  promote(channel: string, release: string, options: PromoteOptions = {}): Promise<ChannelState> {
-    return this.#holding(release, options, () => this.channels.promote(channel, release, options));
+  promote(
+    channel: string,
+    release: string,
+    { gate = standardGate, force = false, ...options }: PromoteOptions = {},
+  ): Promise<ChannelState> {
+    const { signal } = options;
+    return this.#holding(release, options, async () => {
+      const now = await this.#channels.find(channel, { signal });
+      if (now?.release !== release) {
+        const { manifest } = await this.open(release, { signal });
+        if (now && !force) {
+          checkGate(channel, await this.manifest(now.release, { signal }), manifest, gate);
+        }
+      }
+      // What was compared is what is replaced.
+      const compared = force ? undefined : (now?.generation ?? 0);
+      const expectedGeneration = options.expectedGeneration ?? compared;
+      return this.#channels.move(channel, release, { ...options, expectedGeneration });
+    });
   }
 
-  /** Points a channel at the release that it pointed to before. */
+  /**
+   * Points a channel at the release that it pointed to before. No gate: it has served already, and a
+   * rollback must not be refused.
+   */
   async rollback(channel: string, options: MoveOptions = {}): Promise<ChannelState> {
-    const history = await this.channels.history(channel, options);
+    const history = await this.#channels.history(channel, options);
     const [now] = history;
-    // Without one the channels say what is wrong.
-    if (!now?.previous) return this.channels.rollback(channel, options);
+    // Without a previous release, Channels throws the error.
+    if (!now?.previous) return this.#channels.rollback(channel, options);
     const expectedGeneration = options.expectedGeneration ?? now.generation;
     return this.#holding(now.previous, options, () =>
-      this.channels.rollback(channel, { ...options, expectedGeneration }),
+      this.#channels.rollback(channel, { ...options, expectedGeneration }),
     );
   }
 
-  /** No collector removes the release between the look whether it is there and the move. */
+  /** Runs `work` while a hold keeps the release, which must be in the store, from being collected. */
   async #holding<T>(release: string, { signal }: Waiting, work: () => Promise<T>): Promise<T> {
     const held = await hold(this.objects, `move-${randomUUID()}`, [checkReleaseId(release)], {
       signal,
@@ -183,11 +223,11 @@ export class ReleaseStore {
       await this.manifest(release, { signal });
       return await work();
     } finally {
-      await held.release().catch(() => {}); // it expires
+      await held.release().catch(() => {}); // a hold expires
     }
   }
 
-  /** Names a release for good. Throws ALREADY_EXISTS where the tag names another. */
+  /** Names a release permanently. Throws ALREADY_EXISTS where the tag names another. */
   async tag(name: string, release: string, options: Waiting = {}): Promise<void> {
     checkName(name, 'tag');
     await this.#holding(release, options, async () => {
@@ -223,17 +263,17 @@ export class ReleaseStore {
     return tags;
   }
 
-  /** Keeps releases from being removed while `instance` runs. See holds.ts. */
+  /** Keeps releases in the store while `instance` runs. See holds.ts. */
   hold(instance: string, releases: readonly string[], options: HoldOptions = {}): Promise<Hold> {
     return hold(this.objects, instance, releases, options);
   }
 
-  /** The channels' states, now and whenever one moves. See watch.ts. */
+  /** The channels' states, now and after every move. See watch.ts. */
   watch(options: WatchOptions = {}): AsyncGenerator<ReadonlyMap<string, ChannelState>> {
-    return watchChannels(this.channels, options);
+    return watchChannels(this.#channels, options);
   }
 
-  /** Removes from the local cache of a remote store what `keep` does not name. */
+  /** Removes releases that `keep` does not name from the local cache of a remote store. */
   pruneCache(keep: Iterable<string>): Promise<string[]> {
     return this.objects.localPath ? Promise.resolve([]) : this.#cache.prune(new Set(keep));
   }

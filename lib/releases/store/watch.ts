@@ -5,34 +5,34 @@ import type { Waiting } from './objects.ts';
 export interface WatchOptions extends Waiting {
   /** Absent: whatever channels there are. */
   readonly channels?: readonly string[] | undefined;
-  /** Between two looks; a tenth more or less, so that many services do not look at once. Default 5 s. */
+  /** Time between two polls, plus or minus a tenth, so that many services do not poll at once. Default 5 s. */
   readonly pollMs?: number | undefined;
-  /** Told of a look that failed; the next one comes as planned. */
+  /** Called with a poll that failed; the next one is made as planned. */
   readonly onError?: ((error: unknown) => void) | undefined;
 }
 
 /**
- * The state of channels by name: once at the start, then after every look that found a change. A channel
- * that does not exist, or was closed, is absent. Ends when the signal aborts.
+ * The states of channels by name: once at the start, then after every poll that found a change. A channel
+ * that does not exist, or is closed, is absent. Ends when the signal aborts.
  */
 export async function* watchChannels(
   source: Channels,
   { channels, pollMs = 5000, signal, onError }: WatchOptions,
 ): AsyncGenerator<ReadonlyMap<string, ChannelState>> {
-  let seen: string | undefined;
+  let known: string | undefined;
   const isEnded = (): boolean => signal?.aborted ?? false;
   while (!isEnded()) {
     let states: ReadonlyMap<string, ChannelState> | undefined;
     try {
-      states = await look(source, channels, signal);
+      states = await poll(source, channels, signal);
     } catch (error) {
       if (isEnded()) return;
       onError?.(error);
     }
     if (states) {
       const now = JSON.stringify([...states.values()]);
-      if (now !== seen) {
-        seen = now;
+      if (now !== known) {
+        known = now;
         yield states;
       }
     }
@@ -41,7 +41,7 @@ export async function* watchChannels(
   }
 }
 
-async function look(
+async function poll(
   source: Channels,
   channels: readonly string[] | undefined,
   signal: AbortSignal | undefined,

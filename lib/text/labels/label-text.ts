@@ -13,3 +13,8 @@ export function labelText(labels: Readonly<Partial<Record<Observation, LabelStat
     })
     .join('; ');
 }
+
+/** The label stream that conditions the text of a label variant, e.g. `cardiomegaly; edema`. */
+export const labelStream = (
+  labels: readonly { readonly name: Observation; readonly state: LabelState }[],
+): string => labelText(Object.fromEntries(labels.map(({ name, state }) => [name, state])));

@@ -19,7 +19,7 @@ import type { Prepared, PreparedStudy } from './prepared.ts';
 
 export const reportOf = (study: PreparedStudy): string => joinReport(study);
 
-export const labelsOf = (labels: readonly LabelState[]): string =>
+const labelsOf = (labels: readonly LabelState[]): string =>
   labelText(Object.fromEntries(observations.map((name, i) => [name, labels[i] ?? null])));
 
 /** T5's pad token, which also starts a sequence, and its end. */

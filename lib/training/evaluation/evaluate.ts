@@ -1,127 +1,156 @@
 import { join } from 'node:path';
 import type { SplitName } from '../../data/dataset.ts';
 import { DomainError } from '../../errors.ts';
+import { outOfDistribution } from '../../inference/distribution.ts';
+import { type LabelDecision, decideLabels } from '../../inference/labels.ts';
 import type { Preset } from '../../models/preset.ts';
-import type { DecodingOptions } from '../../releases/decoding.ts';
+import type { Manifest } from '../../releases/manifest.ts';
 import type { Backend } from '../../runtime/backend.ts';
-import type { ReleaseLabels } from '../../releases/manifest.ts';
 import type { TrainingConfig } from '../config.ts';
 import type { Prepared, PreparedStudy } from '../data/prepared.ts';
 import type { Texts } from '../data/texts.ts';
-import { decideLabels } from '../calibrate.ts';
-import type { FeedSource } from '../feeds.ts';
+import { type Features, embedStudies } from '../embed.ts';
 import type { FeatureCache } from '../features.ts';
-import { writeReports } from '../generated.ts';
-import { type Seen, seeStudies } from '../see.ts';
+import type { FeedSource } from '../feeds.ts';
+import { type Subject, writeReports } from '../generate.ts';
 import { planStages } from '../stages.ts';
 import { classifierRow } from './labels.ts';
 import { type Tables, evaluationTables } from './tables.ts';
 import { teacherForcedAccuracy } from './teacher-forced.ts';
 
+/** What of a release decides its answers, beside its weights. */
+export type Decides = Pick<Manifest, 'preprocessing' | 'labels' | 'outOfDistribution' | 'decoding'>;
+
 export interface EvaluateOptions {
   readonly backend: Backend;
   /** A release's graphs and weights. */
   readonly folder: string;
+  readonly release: Decides;
   /** A folder to work in; made and removed again. */
   readonly scratch: string;
   readonly config: TrainingConfig;
   readonly preset: Preset;
-  readonly calibration: ReleaseLabels;
   readonly prepared: Prepared;
   readonly texts: Texts;
   readonly split: SplitName;
   /** At most so many studies. */
   readonly studies: number;
-  readonly decoding: DecodingOptions;
   /** Resamples of the bootstrap. */
   readonly samples: number;
   readonly signal?: AbortSignal;
   readonly onProgress?: (what: string, done: number, total: number) => void;
 }
 
+/** What the services would answer for one study. */
+interface EvaluatedStudy {
+  readonly id: string;
+  readonly report: string;
+  readonly labels: readonly LabelDecision[];
+  /** See lib/inference/distribution.ts. */
+  readonly outOfDistribution: number | undefined;
+}
+
 export interface EvaluationResult {
   readonly tables: Tables;
-  /** What was written, study by study. */
-  readonly reports: readonly { readonly id: string; readonly report: string }[];
+  readonly reports: readonly EvaluatedStudy[];
 }
 
 /**
- * Judges a model as it is served: labels and reports from the pictures alone, beside the best constant
+ * Evaluates a model as it is served: labels and reports from the images alone, beside the best constant
  * report and the report of the nearest neighbour among the training studies. Throws DATASET_EMPTY.
  */
 export async function evaluate(options: EvaluateOptions): Promise<EvaluationResult> {
-  const { config, preset, calibration, prepared, texts, split, backend, folder } = options;
-  const { batch } = config.validation;
+  const { config, release, prepared, split } = options;
   const studies = prepared.splits[split].slice(0, options.studies);
   const { train } = prepared.splits;
   if (studies.length === 0) {
     const message = `${prepared.name}: the ${split} split has no study to evaluate on`;
     throw new DomainError('FAILED_PRECONDITION', 'DATASET_EMPTY', message, { field: split });
   }
-  const see = (which: readonly PreparedStudy[], what: string, tokens: boolean) =>
-    seeStudies(which, {
-      ...options,
-      preprocessing: config.preprocessing,
-      batch,
-      tokens,
-      onProgress: (done, total) => options.onProgress?.(what, done, total),
-    });
-  const trainSeen = await see(train, 'training pictures', false);
-  const seen = await see(studies, 'pictures', true);
-  const said = seen.map(({ logits }) => decideLabels(logits, calibration));
-  const subjects = studies.map((study, i) => ({
-    study,
-    seen: seen[i] as Seen,
-    labels: said[i] ?? [],
-  }));
+  const training = await embedStudies(train, embedding(options, 'training images', false));
+  const subjects = await decideStudies(studies, options);
   const reports = await writeReports(subjects, {
     ...options,
     variant: config.variant,
     indication: config.indication,
+    decoding: release.decoding,
     onProgress: (done, total) => options.onProgress?.('reports', done, total),
   });
-  // Teacher forcing tells a label variant what serving would: the classifier's labels.
-  const served = studies.map((study, i) => ({ ...study, labels: said[i] ?? [] }));
+  const states = subjects.map(({ labels }) => labels.map(({ state }) => state));
+  const tables = evaluationTables({
+    split,
+    studies,
+    reports,
+    pooled: subjects.map(({ features }) => features.pooled),
+    train,
+    trainPooled: training.map(({ pooled }) => pooled),
+    tokenAccuracy: await tokenAccuracyOf(subjects, options),
+    labels: classifierRow(studies, states, { seed: config.seed, samples: options.samples }),
+    seed: config.seed,
+    samples: options.samples,
+  });
+  return {
+    tables,
+    reports: subjects.map(({ study, features, labels }, i) => ({
+      id: study.id,
+      report: reports[i] ?? '',
+      labels,
+      outOfDistribution: outOfDistribution(features.pooled, release.outOfDistribution),
+    })),
+  };
+}
+
+/** Embeds studies and decides their labels, as vision and labeler do. */
+export async function decideStudies(
+  studies: readonly PreparedStudy[],
+  options: EvaluateOptions,
+): Promise<Subject[]> {
+  const features = await embedStudies(studies, embedding(options, 'images', true));
+  return studies.map((study, i) => {
+    const own = features[i] as Features;
+    return { study, features: own, labels: decideLabels(own.logits, options.release.labels) };
+  });
+}
+
+const embedding = (options: EvaluateOptions, what: string, tokens: boolean) => ({
+  ...options,
+  preprocessing: options.release.preprocessing,
+  batch: options.config.validation.batch,
+  tokens,
+  onProgress: (done: number, total: number) => options.onProgress?.(what, done, total),
+});
+
+/** Teacher-forced accuracy; a label variant reads the labels that serving would give it. */
+function tokenAccuracyOf(
+  subjects: readonly Subject[],
+  { backend, folder, scratch, config, preset, prepared, texts }: EvaluateOptions,
+): Promise<number> {
   const plan = reportPlan(config);
+  const studies = subjects.map(({ study, labels }) => ({
+    ...study,
+    labels: labels.map(({ state }) => state),
+  }));
   const source: FeedSource = {
     plan,
     config,
     preset,
     prepared,
     texts,
-    features: inMemory(served, seen),
-    imageTokens: seen[0]?.tokens?.shape[0] ?? 0,
+    features: inMemory(subjects),
+    imageTokens: subjects[0]?.features.tokens?.shape[0] ?? 0,
   };
-  const context = { plan, config, preset, positiveWeights: [] };
-  const scratch = join(options.scratch, 'teacher-forced');
-  const tokenAccuracy = await teacherForcedAccuracy({
+  return teacherForcedAccuracy({
     backend,
     folder,
-    scratch,
+    scratch: join(scratch, 'teacher-forced'),
     source,
-    context,
-    studies: served,
-    batch,
-  });
-  const tables = evaluationTables({
-    split,
+    context: { plan, config, preset, positiveWeights: [] },
     studies,
-    reports,
-    pooled: seen.map(({ pooled }) => pooled),
-    train,
-    trainPooled: trainSeen.map(({ pooled }) => pooled),
-    tokenAccuracy,
-    labels: classifierRow(studies, said, { seed: config.seed, samples: options.samples }),
-    seed: config.seed,
-    samples: options.samples,
+    batch: config.validation.batch,
   });
-  return {
-    tables,
-    reports: studies.map(({ id }, i) => ({ id, report: reports[i] ?? '' })),
-  };
 }
 
-/** The loss of reports alone, on what the vision encoder gave. */
+/** The loss of reports alone, on the tokens of the vision encoder. */
 function reportPlan(config: TrainingConfig): FeedSource['plan'] {
   const [plan] = planStages({
     ...config,
@@ -131,10 +160,10 @@ function reportPlan(config: TrainingConfig): FeedSource['plan'] {
   return plan as FeedSource['plan'];
 }
 
-function inMemory(studies: readonly PreparedStudy[], seen: readonly Seen[]): FeatureCache {
-  const byId = new Map(studies.map(({ id }, i) => [id, seen[i]]));
+function inMemory(subjects: readonly Subject[]): FeatureCache {
+  const byId = new Map(subjects.map(({ study, features }) => [study.id, features]));
   return {
-    shapeOf: () => seen[0]?.tokens?.shape ?? [],
+    shapeOf: () => subjects[0]?.features.tokens?.shape ?? [],
     read: async (_, { id }) => byId.get(id)?.tokens?.data as Float32Array,
     close: async () => {},
   };

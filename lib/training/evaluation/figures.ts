@@ -43,7 +43,7 @@ export async function drawFigures(folder: string, lines: readonly JournalLine[])
   });
 }
 
-/** Steps count on from stage to stage. */
+/** Continues the steps of each stage from those of the one before. */
 function onOneAxis(lines: readonly JournalLine[]): JournalLine[] {
   let [stage, before, last] = ['', 0, 0];
   return lines
@@ -148,7 +148,7 @@ function panelOf(title: string, data: string): NonNullable<Spec['marks']>[number
     enter: {
       x: { scale: 'x', field: 'step' },
       y: { scale: 'y', field: 'value' },
-      stroke: { scale: 'colour', field: 'series' },
+      stroke: { scale: 'color', field: 'series' },
       strokeWidth: { value: 1.5 },
     },
   } as const;
@@ -172,15 +172,13 @@ function panelOf(title: string, data: string): NonNullable<Spec['marks']>[number
         zero: true,
         nice: true,
       },
-      { name: 'colour', type: 'ordinal', domain: { data, field: 'series' }, range: 'category' },
+      { name: 'color', type: 'ordinal', domain: { data, field: 'series' }, range: 'category' },
     ],
     axes: [
-      { orient: 'bottom', scale: 'x', title: 'optimiser step', tickCount: 6 },
+      { orient: 'bottom', scale: 'x', title: 'optimizer step', tickCount: 6 },
       { orient: 'left', scale: 'y', grid: true, tickCount: 6 },
     ],
-    legends: [
-      { stroke: 'colour', orient: 'bottom', direction: 'horizontal', symbolType: 'stroke' },
-    ],
+    legends: [{ stroke: 'color', orient: 'bottom', direction: 'horizontal', symbolType: 'stroke' }],
     marks: [
       {
         type: 'group',

@@ -7,14 +7,18 @@ import type { Row } from './tables.ts';
 const named = (labels: readonly LabelState[]) =>
   Object.fromEntries(observations.map((name, i) => [name, labels[i] ?? null]));
 
-/** How the classifier's labels fit those of the reports. */
+/** The classifier's labels against those of the reports. */
 export function classifierRow(
   studies: readonly PreparedStudy[],
-  said: readonly (readonly LabelState[])[],
+  decided: readonly (readonly LabelState[])[],
   options: { readonly seed: number; readonly samples: number },
 ): Row {
   const rows = studies.map(({ labels }, i) =>
-    decide({ candidate: named(said[i] ?? []), reference: named(labels) }, observations, 'positive'),
+    decide(
+      { candidate: named(decided[i] ?? []), reference: named(labels) },
+      observations,
+      'positive',
+    ),
   );
   const figures: Record<string, Measured> = bootstrap(
     rows,

@@ -2,7 +2,6 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { SplitName } from '../../data/dataset.ts';
-import { variantNames } from '../../models/variants.ts';
 import { createBackend } from '../../runtime/backend.ts';
 import type { Manifest } from '../../releases/manifest.ts';
 import type { OpenedRelease, ReleaseStore } from '../../releases/store/store.ts';
@@ -12,8 +11,8 @@ import { prepareDataset } from '../data/prepared.ts';
 import { loadTexts } from '../data/texts.ts';
 import { type EvaluateOptions, type EvaluationResult, evaluate } from './evaluate.ts';
 
-export interface JudgeOptions {
-  /** Place of the dataset; that of its training unless told. */
+export interface EvaluationRequest {
+  /** Place of the dataset. Default: that of its training. */
   readonly data?: string | undefined;
   readonly split?: SplitName | undefined;
   readonly studies?: number | undefined;
@@ -24,12 +23,12 @@ export interface JudgeOptions {
   readonly onProgress?: (what: string, done: number, total: number) => void;
 }
 
-export interface EvaluateReleaseOptions extends JudgeOptions {
+export interface EvaluateReleaseOptions extends EvaluationRequest {
   readonly store: ReleaseStore;
   readonly release: string;
 }
 
-/** Judges a release of a store anew, as it is served. */
+/** Evaluates a release of a store again, as it is served. */
 export async function evaluateRelease(
   options: EvaluateReleaseOptions,
 ): Promise<EvaluationResult & { readonly manifest: Manifest }> {
@@ -39,10 +38,10 @@ export async function evaluateRelease(
   return { ...result, manifest: opened.manifest };
 }
 
-/** Opens what a release is judged with, an engine and the studies of a dataset, while `work` lasts. */
+/** Runs `work` with what evaluates a release: an engine and the studies of a dataset, closed afterwards. */
 export async function withStudies<T>(
   { manifest, folder }: OpenedRelease,
-  options: JudgeOptions,
+  options: EvaluationRequest,
   work: (context: EvaluateOptions) => Promise<T>,
 ): Promise<T> {
   const { cache, signal, onProgress, threads = 0 } = options;
@@ -70,33 +69,16 @@ export async function withStudies<T>(
   return await work({
     backend,
     folder,
+    release: manifest,
     scratch,
     config,
     preset: manifest.preset,
-    calibration: manifest.labels,
     prepared,
     texts: loadTexts(folder, config, manifest.preset),
     split: options.split ?? config.evaluation.split,
     studies: options.studies ?? config.evaluation.studies,
-    decoding: manifest.decoding,
     samples: options.samples ?? 1000,
     ...(signal && { signal }),
     ...(onProgress && { onProgress }),
   });
-}
-
-/** The newest release of each variant of a store, in the order of the paper. */
-export async function newestReleases(store: ReleaseStore): Promise<Manifest[]> {
-  const newest = new Map<string, Manifest>();
-  let pageToken: string | undefined;
-  do {
-    const page = await store.list({ pageToken });
-    for (const manifest of page.releases) {
-      const known = newest.get(manifest.variant);
-      const isNewer = !known || known.provenance.createdAt < manifest.provenance.createdAt;
-      if (isNewer) newest.set(manifest.variant, manifest);
-    }
-    pageToken = page.nextPageToken;
-  } while (pageToken !== undefined);
-  return variantNames.flatMap((variant) => newest.get(variant) ?? []);
 }

@@ -3,14 +3,14 @@ import type { Measured } from '../../text/metrics/bootstrap.ts';
 import type { Evaluation as Measures } from '../../text/metrics/evaluate.ts';
 import { reportOf } from '../data/texts.ts';
 import type { PreparedStudy } from '../data/prepared.ts';
-import { measure } from '../generated.ts';
+import { measure } from '../generate.ts';
 
 export interface Row {
   readonly metrics: Readonly<Record<string, number>>;
   readonly intervals?: Readonly<Record<string, [number, number]>>;
 }
 
-/** One table of a release's evaluation: its row, and those it must be read against. */
+/** One table of a release's evaluation: its row, and those of the baselines to compare it with. */
 interface Table {
   readonly title: string;
   readonly split: string;
@@ -20,11 +20,11 @@ interface Table {
 }
 export type Tables = Readonly<Record<string, Table>>;
 
-export interface Judged {
+export interface EvaluatedReports {
   readonly split: string;
   readonly studies: readonly PreparedStudy[];
   readonly reports: readonly string[];
-  /** Vision embeddings of the studies, and of those to take the nearest neighbour from. */
+  /** Pooled vision features of the studies, and of those that the nearest neighbour is taken from. */
   readonly pooled: readonly Float32Array[];
   readonly train: readonly PreparedStudy[];
   readonly trainPooled: readonly Float32Array[];
@@ -58,11 +58,11 @@ const clinicalNames = [
 ];
 
 /** The paper's tables IV to VII of one release, each with both baselines. */
-export function evaluationTables(judged: Judged): Tables {
-  const { studies, reports, split, seed, samples } = judged;
+export function evaluationTables(evaluated: EvaluatedReports): Tables {
+  const { studies, reports, split, seed, samples } = evaluated;
   const options = { seed, samples };
   const own = measure(studies, reports, options);
-  const baselines = Object.entries(baselineReports(judged)).map(
+  const baselines = Object.entries(baselineReports(evaluated)).map(
     ([name, written]) => [name, measure(studies, written, options)] as const,
   );
   const table = (title: string, row: (measures: Measures) => Row): Table => ({
@@ -75,7 +75,7 @@ export function evaluationTables(judged: Judged): Tables {
   const tokens = table('Tokens (V): teacher-forced accuracy, pooled unigrams', ({ language }) =>
     rowOf(language, pooledNames),
   );
-  const { tokenAccuracy } = judged;
+  const { tokenAccuracy } = evaluated;
   return {
     language: table('Language (IV)', ({ language }) => rowOf(language, languageNames)),
     tokens: {
@@ -92,20 +92,20 @@ export function evaluationTables(judged: Judged): Tables {
       title: 'Label classifier, 14 observations',
       split,
       studies: studies.length,
-      model: judged.labels,
+      model: evaluated.labels,
       baselines: {},
     },
   };
 }
 
-/** The best constant report, and the report of the most similar picture of training. */
+/** The best constant report, and the report of the training study whose pooled features are nearest. */
 function baselineReports({
   studies,
   pooled,
   train,
   trainPooled,
   seed,
-}: Judged): Readonly<Record<string, readonly string[]>> {
+}: EvaluatedReports): Readonly<Record<string, readonly string[]>> {
   const constant = bestConstantReport(train.map(reportOf), seed);
   const neighbours = nearestNeighbours(
     flat(pooled),

@@ -4,9 +4,8 @@ import { optimize } from '../../graph/passes.ts';
 import { quantizeWeights } from '../../graph/quantize.ts';
 import { type Value, input } from '../../graph/value.ts';
 import { ParameterSet } from '../../models/parameters.ts';
-import { emitModel } from '../../onnx/emit.ts';
+import { writeGraph } from '../../releases/models.ts';
 import type { Backend } from '../../runtime/backend.ts';
-import { writeAtomically } from '../../atomic.ts';
 import { openSafetensors } from '../../safetensors/safetensors.ts';
 import type { PreparedStudy } from '../data/prepared.ts';
 import { type FeedSource, feedTypes, makeFeeds, unstacked } from '../feeds.ts';
@@ -24,14 +23,14 @@ export interface TeacherForcedOptions {
   readonly batch: number;
 }
 
-/** Share of report tokens that come out first when all before them are given. */
+/** Share of report tokens that get the highest logit when all before them are given. */
 export async function teacherForcedAccuracy(options: TeacherForcedOptions): Promise<number> {
   const { backend, folder, scratch, source, context, studies, batch } = options;
   const location = 'generator.safetensors';
   await mkdir(scratch, { recursive: true });
   const weights = join(scratch, location);
   await rm(weights, { force: true });
-  // External data must lie beside the model; a link costs nothing where the disk is the same.
+  // External data must lie beside the model; a hard link costs nothing on the same file system.
   await link(join(folder, location), weights).catch(() =>
     copyFile(join(folder, location), weights),
   );
@@ -78,18 +77,11 @@ async function writeModel(
     ],
   });
   const file = await openSafetensors(weights);
-  // A quantised release holds codes where the graph of its training reads weights.
+  // A quantized release holds codes where the graph of its training reads weights.
   const isQuantized = file.names.some((name) => name.endsWith('.int8'));
   const graph = isQuantized ? quantizeWeights(plain).graph : plain;
   try {
-    const bytes = emitModel(graph, {
-      name: 'teacher forced',
-      weights: (name) => {
-        const { byteOffset, byteLength } = file.info(name);
-        return { location, byteOffset, byteLength };
-      },
-    });
-    await writeAtomically(path, async (model) => model.writeFile(bytes));
+    await writeGraph(path, graph, { name: 'teacher forced', location }, (name) => file.info(name));
   } finally {
     await file.close();
   }
