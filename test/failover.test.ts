@@ -99,7 +99,7 @@ for (const service of serviceNames) {
 }
 
 test.serial(
-  'streams outlive the death of the replica of a model service that served them',
+  'streams survive the death of the replica of a model service that served them',
   async (t) => {
     const load = startLoad(2, () => report(true));
     await answers(load, 10);
@@ -129,7 +129,7 @@ test.serial(
         }),
       );
       await answers(load, 10);
-      // As a rollout waits: longer than anyone takes to try a lost connection again (5 s at most).
+      // A rollout waits too: longer than the longest pause before a lost connection is retried (5 s).
       await sleep(6000);
     }
     await load.stop();

@@ -163,7 +163,7 @@ test.serial(
 );
 
 test.serial(
-  'a release that no stage holds yet is not served, and no call fails meanwhile',
+  'a release that a model service does not hold yet is not served, and no call fails meanwhile',
   async (t) => {
     const { client, fake, store, one, two } = await setUp(t);
     for (const held of Object.values(fake.held)) held.delete(two);
@@ -190,7 +190,7 @@ test.serial(
 );
 
 test.serial(
-  'a release that the stages have dropped is left at once for the one of the channel',
+  'a release that the model services have dropped is replaced at once by that of the channel',
   async (t) => {
     const { client, fake, store, one, two } = await setUp(t, { STORE_POLL_MS: '60000' });
     t.is((await client.generateReport({ images: [image] })).release, one);

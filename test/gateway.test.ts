@@ -43,15 +43,15 @@ test.serial(
   },
 );
 
-test.serial('a plain variant is not classified unless asked', async (t) => {
+test.serial('a plain variant is classified only if the request includes labels', async (t) => {
   const { client, fake, plain } = await setUp(t);
   const target = { variant: 'chexnet', images: [image] };
   const response = await client.generateReport(target);
   t.is(response.release, plain);
   t.is(response.labels.length, 0);
   t.false(fake.calls.some(({ service }) => service === 'labeler'));
-  const asked = await client.generateReport({ ...target, includeLabels: true });
-  t.is(asked.labels.length, 14);
+  const labelled = await client.generateReport({ ...target, includeLabels: true });
+  t.is(labelled.labels.length, 14);
 });
 
 test.serial('each item of a batch has its own status', async (t) => {
@@ -165,7 +165,7 @@ test.serial('releases are listed with what they are and whether they answer', as
 });
 
 test.serial(
-  'the deadline of the caller goes along, and an expired or cancelled call leaves the models',
+  'the deadline of the caller is passed on, and an expired or cancelled call ends at the models',
   async (t) => {
     const { client, fake } = await setUp(t);
     await client.generateReport({ images: [image] });

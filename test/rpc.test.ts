@@ -314,12 +314,12 @@ test('the handler of a stream ends when its reader leaves', async (t) => {
   });
   t.teardown(() => server.close());
   const { channel } = connect(t, server.port);
-  const seen: number[] = [];
+  const tokens: number[] = [];
   for await (const { delta } of channel.client(generatorService).generate({})) {
-    seen.push(delta?.tokens ?? 0);
-    if (seen.length === 3) break;
+    tokens.push(delta?.tokens ?? 0);
+    if (tokens.length === 3) break;
   }
-  t.deepEqual(seen, [1, 2, 3]);
+  t.deepEqual(tokens, [1, 2, 3]);
   t.true((await ended.promise) < 50);
   await sleep(20);
   const counts = await countOf(telemetry.metrics.registry, 'rpc_server_call_duration_seconds');
@@ -333,7 +333,7 @@ test('a port that is in use is named', async (t) => {
   });
 });
 
-test('rubbish on the port and in a message fails alone', async (t) => {
+test('arbitrary bytes on the port and in a message disturb no other call', async (t) => {
   const { server } = await serve(t, async ({ release }) => ({ release }));
   const { client } = connect(t, server.port);
   for (const rubbish of ['GET / HTTP/1.1\r\n\r\n', '\0'.repeat(1000), 'PRI * HTTP/2.0\r\n\r\nSM']) {
@@ -366,11 +366,11 @@ test('a broken service is not flooded: retries are paid from a budget', async (t
     throw new DomainError('UNAVAILABLE', 'AWAY', 'away');
   });
   const { client } = connect(t, server.port);
-  const asked = 60;
-  for (let turn = 0; turn < asked; turn++) {
+  const count = 60;
+  for (let turn = 0; turn < count; turn++) {
     const error = await t.throwsAsync(() => client.classify({}), { instanceOf: DomainError });
     t.is(error.reason, 'AWAY');
   }
   // With four attempts each it would be 240; half of 50 tokens are there to be spent.
-  t.true(calls > asked && calls <= asked + 30, `${calls} calls`);
+  t.true(calls > count && calls <= count + 30, `${calls} calls`);
 });
