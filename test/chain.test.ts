@@ -22,13 +22,13 @@ type Chain = Awaited<ReturnType<typeof startChain>>;
 let chain: Chain;
 let collector: Awaited<ReturnType<typeof startCollector>>;
 let ids: ReadonlyMap<VariantName, string>;
-let picture: Awaited<ReturnType<typeof pictureFiles>>;
+let files: Awaited<ReturnType<typeof pictureFiles>>;
 
 test.before(async () => {
   const variants = ['vit-label', ...variantNames.filter((name) => name !== 'vit-label')] as const;
   const store = await makeStore(cleanup, variants);
   collector = await startCollector(cleanup);
-  picture = await pictureFiles();
+  files = await pictureFiles();
   ids = store.ids;
   chain = await startChain(cleanup, {
     RADSCRIBE_STORE: store.url,
@@ -70,13 +70,13 @@ for (const variant of variantNames) {
     `${variant}: unary, stream and batch give one report, from PNG as from DICOM`,
     async (t) => {
       const ask = { variant, includeLabels: true };
-      const unary = await chain.client.generateReport({ ...ask, images: [{ data: picture.png }] });
+      const unary = await chain.client.generateReport({ ...ask, images: [{ data: files.png }] });
       t.is(unary.release, ids.get(variant)!);
       t.is(unary.variant, variant);
       t.is(unary.labels.length, 14);
       t.is(unary.tokens?.generated, 12);
       t.like(unary.images[0], { format: 'png', width: 160, height: 160 });
-      const streamed = await stream({ ...ask, images: [{ data: picture.dicom }] });
+      const streamed = await stream({ ...ask, images: [{ data: files.dicom }] });
       t.deepEqual(content(streamed.report), content(unary));
       t.like(streamed.report.images[0], { format: 'dicom', view: 'VIEW_PA' });
       const whole = [unary.report?.findings, unary.report?.impression].join('');
@@ -85,28 +85,31 @@ for (const variant of variantNames) {
         whole.replaceAll(/\s/g, ''),
       );
       const reports = await batch([
-        { itemId: 'png', request: { ...ask, images: [{ data: picture.png }] } },
-        { itemId: 'dicom', request: { ...ask, images: [{ data: picture.dicom }] } },
+        { itemId: 'png', request: { ...ask, images: [{ data: files.png }] } },
+        { itemId: 'dicom', request: { ...ask, images: [{ data: files.dicom }] } },
       ]);
       for (const report of reports.values()) t.deepEqual(content(report), content(unary));
     },
   );
 }
 
-test.serial('concurrent requests share batches and get the answers they get alone', async (t) => {
-  const pictures = await Promise.all([2, 3, 4].map((seed) => pictureFiles(seed)));
-  const ask = ({ png }: (typeof pictures)[0]) =>
-    chain.client.generateReport({ images: [{ data: png }] });
-  const alone: GenerateReportResponse[] = [];
-  for (const each of pictures) alone.push(await ask(each));
-  const together = await Promise.all([...pictures, ...pictures, ...pictures].map(ask));
-  for (const [index, response] of together.entries()) {
-    t.deepEqual(response.report, alone[index % pictures.length]?.report);
-  }
-});
+test.serial(
+  'concurrent requests share batches and get the reports that they get alone',
+  async (t) => {
+    const images = await Promise.all([2, 3, 4].map((seed) => pictureFiles(seed)));
+    const ask = ({ png }: (typeof images)[0]) =>
+      chain.client.generateReport({ images: [{ data: png }] });
+    const alone: GenerateReportResponse[] = [];
+    for (const each of images) alone.push(await ask(each));
+    const together = await Promise.all([...images, ...images, ...images].map(ask));
+    for (const [index, response] of together.entries()) {
+      t.deepEqual(response.report, alone[index % images.length]?.report);
+    }
+  },
+);
 
 test.serial('decoding options reach the decoder', async (t) => {
-  const images = [{ data: picture.png }];
+  const images = [{ data: files.png }];
   const short = await chain.client.generateReport({
     images,
     decoding: { minTokens: 0, maxTokens: 3 },
@@ -126,7 +129,7 @@ test.serial('decoding options reach the decoder', async (t) => {
   t.is((await chain.client.generateReport({ images, decoding: beams })).tokens?.generated, 12);
 });
 
-/** A call as a client without any of our code makes it. */
+/** A call by a client without our code. */
 function plainCall(client: Client, path: string, request: Buffer, metadata = new RawMetadata()) {
   return new Promise<Buffer>((resolve, reject) => {
     client.makeUnaryRequest(
@@ -183,7 +186,7 @@ test.serial('every call is counted, by method and code', async (t) => {
     );
   const [embedsBefore, tokensBefore] = [await embeds(), await tokens()];
   const generated = { ok: await generations('OK'), left: await generations('CANCELLED') };
-  const good = [{ data: picture.png }];
+  const good = [{ data: files.png }];
   for (const images of [good, good, [{ data: Buffer.from('nothing') }], []]) {
     await chain.client.generateReport({ images }).catch(() => {});
   }
@@ -205,10 +208,10 @@ test.serial('one trace holds the whole of a request, over all processes', async 
   const metadata = new RawMetadata();
   metadata.set('traceparent', `00-${traceId}-b7ad6b7169203331-01`);
   const { generateReport } = reportService;
-  const request = Buffer.from(generateReport.requestSerialize({ images: [{ data: picture.png }] }));
+  const request = Buffer.from(generateReport.requestSerialize({ images: [{ data: files.png }] }));
   await plainCall(client, generateReport.path, request, metadata);
   client.close();
-  // What ends sends its spans.
+  // A service sends its spans when it stops.
   await chain.cluster.stop();
   const spans = collector.spans.filter((span) => span.traceId === traceId);
   const byId = new Map(spans.map((span) => [span.spanId, span]));

@@ -26,7 +26,8 @@ test.before(async () => {
     {
       RADSCRIBE_STORE: store.url,
       RADSCRIBE_QUEUE_LIMIT: '12',
-      RADSCRIBE_RELEASE_LINGER_MS: '1000',
+      // Longer than a request waits between two services, also on a busy machine.
+      RADSCRIBE_RELEASE_LINGER_MS: '5000',
     },
     { onDeath: (service) => deaths.push(service) },
   );

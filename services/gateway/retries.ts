@@ -28,14 +28,15 @@ export const retryTable = {
   generator: [replicaLost, queueFull],
   /**
    * The whole chain, with another release of the same selector, unless something was sent already. The
-   * first change is immediate; later ones give the model services time to load.
+   * first change is immediate. Later ones wait, 3.1 s in all: while a channel moves, there may be no
+   * release that every model service holds.
    */
   release: [
     {
       code: 'FAILED_PRECONDITION',
       reason: 'RELEASE_NOT_HELD',
-      attempts: 5,
-      pauseMs: (failures) => (failures === 1 ? 0 : 100),
+      attempts: 7,
+      pauseMs: (failures) => (failures === 1 ? 0 : 100 * 2 ** (failures - 2)),
     },
   ],
 } as const satisfies Readonly<Record<string, readonly RetryRow[]>>;

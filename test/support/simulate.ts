@@ -1,7 +1,7 @@
 import type { BatchCost, GeneratorCost } from '../../lib/plan/costs.ts';
 import type { Lengths } from '../../lib/plan/queue.ts';
 
-/** A small generator of random numbers, the same for the same seed (mulberry32). */
+/** Random numbers from 0 to below 1, the same for the same seed (mulberry32). */
 export function random(seed: number): () => number {
   let state = seed;
   return () => {
@@ -27,13 +27,13 @@ function simulated(arrivals: Float64Array, departures: Float64Array): Simulated 
   return { arrivals, departures, p50: quantile(stays, 0.5), p99: quantile(stays, 0.99) };
 }
 
-/** Times of Poisson arrivals. */
+/** Times of Poisson arrivals in milliseconds; `rate` is per millisecond. */
 export function poissonArrivals(rate: number, count: number, next: () => number): Float64Array {
   let now = 0;
   return Float64Array.from({ length: count }, () => (now += -Math.log(1 - next()) / rate));
 }
 
-/** One model that takes what waits, up to a batch, whenever it is free. Event by event. */
+/** A model that runs the waiting requests, up to a batch, whenever it is idle; simulated by events. */
 export function simulateBatches(
   cost: BatchCost,
   maxBatch: number,
@@ -54,7 +54,7 @@ export function simulateBatches(
   return simulated(arrivals, departures);
 }
 
-/** One decoder that admits between steps: a prefill for each newcomer, then a step for all. */
+/** A decoder that admits requests between steps: a prefill for each new one, then a step for all. */
 export function simulateDecoding(
   cost: GeneratorCost,
   tokens: Lengths,
