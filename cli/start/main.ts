@@ -1,6 +1,7 @@
 import { fileURLToPath } from 'node:url';
 import { Command, InvalidArgumentError } from 'commander';
 import { DomainError } from '../../lib/errors.ts';
+import { endWithParent } from '../../lib/parent.ts';
 import { startCluster } from './start.ts';
 
 const here = (path: string): string => fileURLToPath(new URL(path, import.meta.url));
@@ -34,7 +35,9 @@ const program = new Command('npm start --')
   .showHelpAfterError()
   .parse();
 
+endWithParent();
 const stop = new AbortController();
+// A second signal ends us at once, and the services with us.
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.once(signal, () => stop.abort());
 // Whoever read what is printed has gone, as `head` does: nobody is served any more.
 process.stdout.on('error', () => stop.abort());
