@@ -1,7 +1,10 @@
 #!/usr/bin/env node
 import { Command } from 'commander';
 import { DomainError } from '../lib/errors.ts';
+import { endWithParent } from '../lib/parent.ts';
 import { commands } from './commands/index.ts';
+
+endWithParent();
 
 /** Exit codes: 0 done, 1 the work failed, 2 the command or its input was wrong. */
 const program = new Command('radscribe')

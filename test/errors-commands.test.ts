@@ -12,10 +12,11 @@ import { loadPreset } from '../lib/models/preset.ts';
 import { devices } from '../lib/plan/costs.ts';
 import { plan } from '../lib/plan/sizing.ts';
 import { serveMetrics } from '../lib/service/metrics-page.ts';
-import { freePorts, testEnv } from './support/cluster.ts';
+import { testEnv } from './support/cluster.ts';
 import { createTelemetry } from '../lib/telemetry/telemetry.ts';
 import { folder } from './support/datasets.ts';
 import { testErrors } from './support/errors.ts';
+import { freePorts } from './support/ports.ts';
 
 /** Runs a command of `radscribe` in this process. */
 const radscribe = (register: (program: Command) => void, ...args: readonly string[]) => {

@@ -11,15 +11,10 @@ import { groups } from '../deploy/monitoring/rules.ts';
 import { openChannel } from '../lib/rpc/channel.ts';
 import { reportService } from '../lib/rpc/services.ts';
 import { createTelemetry } from '../lib/telemetry/telemetry.ts';
-import {
-  Cleanup,
-  freePorts,
-  makeStore,
-  pictureFiles,
-  startChain,
-  startCollector,
-} from './support/cluster.ts';
+import { Cleanup, makeStore, pictureFiles, startChain, startCollector } from './support/cluster.ts';
 import { findProgram } from './support/manifests.ts';
+import { freePorts } from './support/ports.ts';
+import { getPage, isUp, patienceMs, until } from './support/waiting.ts';
 
 const prometheus = findProgram('prometheus');
 const withPrometheus = prometheus ? test.serial : test.serial.skip;
@@ -55,16 +50,14 @@ interface Exemplars {
 }
 
 async function ask<Result>(url: string): Promise<Result> {
-  const response = await fetch(url);
+  const response = await getPage(url);
   const { status, error, data } = (await response.json()) as Answer<Result>;
   if (status !== 'success') throw new Error(`${url}: ${error}`);
   return data;
 }
 
-const patienceMs = 60_000;
-
 /**
- * What `look` finds once it is enough, or at the end of our patience. On a busy machine scrapes come
+ * What `look` finds once it is enough, or after `patienceMs`. On a busy machine scrapes come
  * late or time out, and a rate needs two that see its counter grow: `meanwhile` goes on with the load.
  */
 async function eventually<Found>(
@@ -114,13 +107,7 @@ async function startPrometheus(targets: Readonly<Record<string, number>>) {
   );
   cleanup.add(() => stop(child));
   const url = `http://127.0.0.1:${port}`;
-  const isReady = () =>
-    fetch(`${url}/-/ready`).then(
-      ({ ok }) => ok,
-      () => false,
-    );
-  for (const until = Date.now() + 20_000; !(await isReady()); await sleep(100))
-    if (Date.now() > until) throw new Error('Prometheus does not get ready');
+  await until(() => isUp(`${url}/-/ready`), 'Prometheus is ready');
   const query = async (expr: string) =>
     (await ask<Vector>(`${url}/api/v1/query?query=${encodeURIComponent(expr)}`)).result;
   return { url, query };
@@ -129,7 +116,6 @@ async function startPrometheus(targets: Readonly<Record<string, number>>) {
 withPrometheus(
   'a Prometheus that scrapes the cluster has data for every recorded rule and every panel, and its exemplars are traces',
   async (t) => {
-    t.timeout(180_000);
     const startedAt = Date.now() / 1000;
     const [store, collector, picture] = await Promise.all([
       makeStore(cleanup, ['vit-label']),
@@ -144,7 +130,8 @@ withPrometheus(
     });
     // A caller that traces nothing: the traces begin at the gateway.
     const telemetry = createTelemetry({ service: 'client', logLevel: 'silent' });
-    const channel = openChannel(`127.0.0.1:${ports.gateway.grpc}`, { telemetry });
+    const timeoutMs = patienceMs;
+    const channel = openChannel(`127.0.0.1:${ports.gateway.grpc}`, { telemetry, timeoutMs });
     cleanup.add(() => channel.close());
     const client = channel.client(reportService);
     const { url, query } = await startPrometheus(

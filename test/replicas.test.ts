@@ -15,7 +15,9 @@ import { settings as visionSettings } from '../services/vision/config.ts';
 import { start as startVision } from '../services/vision/server.ts';
 import { Cleanup, connect as connectApp, makeStore, pictureFiles } from './support/cluster.ts';
 import { startDns } from './support/dns.ts';
+import { hasSecondLoopback } from './support/ports.ts';
 import { startService } from './support/services.ts';
+import { isUp, patienceMs, until } from './support/waiting.ts';
 
 const maxConnectionAgeMs = 1500;
 const telemetryOf = (service: string) => createTelemetry({ service, logLevel: 'silent' });
@@ -37,8 +39,9 @@ async function startReplica(t: ExecutionContext, host: string, port: number) {
       }),
     ],
     maxConnectionAgeMs,
-    drainDelayMs: 1000,
-    graceMs: 2000,
+    // Longer than a busy caller takes to notice that it leaves, and to have its answers.
+    drainDelayMs: 3000,
+    graceMs: patienceMs,
   });
   server.setReady(true);
   t.teardown(() => server.close());
@@ -50,12 +53,16 @@ async function connect(t: ExecutionContext, addresses: string[], port: number) {
   const dns = await startDns(t, 'labeler.test', addresses);
   const channel = openChannel(`dns://127.0.0.1:${dns.port}/labeler.test:${port}`, {
     telemetry: telemetryOf('gateway'),
+    timeoutMs: patienceMs,
   });
   t.teardown(() => channel.close());
   return channel.client(labelerService);
 }
 
-test.serial('two replicas behind one name share the load within 10 %', async (t) => {
+/** Other systems than Linux have one loopback address. */
+const withReplicas = (await hasSecondLoopback()) ? test.serial : test.serial.skip;
+
+withReplicas('two replicas behind one name share the load within 10 %', async (t) => {
   const first = await startReplica(t, '127.0.0.1', 0);
   const { port } = first.server;
   const second = await startReplica(t, '127.0.0.2', port);
@@ -70,8 +77,8 @@ test.serial('two replicas behind one name share the load within 10 %', async (t)
   for (const share of shares) t.true(Math.abs(share - 200) <= 20, `${shares.join(' and ')} calls`);
 });
 
-test.serial(
-  'a new replica is called within the age of a connection, and one that leaves loses no call',
+withReplicas(
+  'a new replica is called once a connection has ended by its age, and one that leaves loses no call',
   async (t) => {
     const first = await startReplica(t, '127.0.0.1', 0);
     const { port } = first.server;
@@ -91,27 +98,22 @@ test.serial(
       }
     };
     const callers = Array.from({ length: 4 }, load);
-    while (first.calls() === 0) await sleep(20);
+    await until(() => first.calls() > 0, 'a first call');
 
     const second = await startReplica(t, '127.0.0.2', port);
     addresses.push('127.0.0.2');
-    const added = Date.now();
-    // The connection ends by its age, give or take a tenth, and the name is then looked up again; the
-    // channel does not look it up more often than every five seconds.
-    const limitMs = maxConnectionAgeMs * 1.1 + 5000 + 500;
-    while (second.calls() === 0 && Date.now() - added < limitMs) await sleep(20);
-    t.true(second.calls() > 0, `not called within ${limitMs} ms`);
+    // The connection ends by its age, and the name is then looked up again.
+    await until(() => second.calls() > 0, 'a call of the new replica');
 
     // As Kubernetes takes a pod away: out of the name and SIGTERM at the same time.
     addresses.shift();
     const closing = first.server.close();
     await closing;
     const then = second.calls();
-    await sleep(300);
+    await until(() => second.calls() > then, 'a call after the other has left');
     end.abort();
     await Promise.all(callers);
     t.deepEqual(failed, []);
-    t.true(second.calls() > then);
     t.is(first.calls() + second.calls(), answered);
   },
 );
@@ -128,7 +130,7 @@ async function answeredBy(metrics: ReturnType<typeof telemetryOf>['metrics'], me
   return Number(line?.split('} ')[1]?.split(' ')[0] ?? 0);
 }
 
-test.serial(
+withReplicas(
   'the gateway spreads reports over two replicas of each model service within 10 %',
   async (t) => {
     const cleanup = new Cleanup();
@@ -164,7 +166,10 @@ test.serial(
       const dns = await startDns(t, 'stage.test', ['127.0.0.1', '127.0.0.2']);
       addresses.push(`dns://127.0.0.1:${dns.port}/stage.test:${first.port}`);
       await first.ready();
-      while (!(await fetch(`http://127.0.0.2:${second.metricsPort}/readyz`)).ok) await sleep(20);
+      await until(
+        () => isUp(`http://127.0.0.2:${second.metricsPort}/readyz`),
+        'the second replica',
+      );
     }
     const [vision = '', labeler = '', generator = ''] = addresses;
     const gateway = await startService(t, startGateway, gatewaySettings, {

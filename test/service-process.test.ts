@@ -1,23 +1,27 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { readdir } from 'node:fs/promises';
 import { type AddressInfo, createServer } from 'node:net';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import test, { type ExecutionContext } from 'ava';
 import { generatorService, visionService } from '../lib/rpc/services.ts';
 import { tensorMessage } from '../lib/rpc/tensors.ts';
 import { folderOf } from './support/releases.ts';
+import { freePorts } from './support/ports.ts';
 import { connect, openTestStore, until } from './support/services.ts';
+import { isUp, patienceMs } from './support/waiting.ts';
 
 /** A service as a process of its own, as it is deployed. */
 function run(t: ExecutionContext, name: string, env: Record<string, string>, args: string[] = []) {
   const main = fileURLToPath(new URL(`../services/${name}/main.ts`, import.meta.url));
   const child = spawn(process.execPath, [main, ...args], {
     env: { ...process.env, RADSCRIBE_PORT: '0', RADSCRIBE_METRICS_PORT: '0', ...env },
-    stdio: ['ignore', 'pipe', 'pipe'],
+    stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
   });
   const output = { out: '', err: '' };
-  child.stdout.on('data', (data: Buffer) => (output.out += data.toString()));
-  child.stderr.on('data', (data: Buffer) => (output.err += data.toString()));
+  child.stdout!.on('data', (data: Buffer) => (output.out += data.toString()));
+  child.stderr!.on('data', (data: Buffer) => (output.err += data.toString()));
   const ended = new Promise<number | null>((resolve) => child.once('close', resolve));
   t.teardown(async () => {
     child.kill('SIGKILL');
@@ -35,9 +39,9 @@ const lines = (text: string): Record<string, unknown>[] =>
 /** Waits for the line that names the ports, and for a loaded release. */
 async function listening(output: { readonly err: string }) {
   const found = () => lines(output.err).find(({ msg }) => msg === 'listening');
-  await until(() => found() !== undefined, 60_000);
+  await until(() => found() !== undefined);
   const { port, metricsPort } = found() as { port: number; metricsPort: number };
-  await until(async () => (await fetch(`http://127.0.0.1:${metricsPort}/readyz`)).ok, 60_000);
+  await until(() => isUp(`http://127.0.0.1:${metricsPort}/readyz`));
   return port;
 }
 
@@ -66,7 +70,10 @@ test('a setting that is wrong is one line, and no service', async (t) => {
 
 test('SIGTERM lets a stream end, and the process ends with 0', async (t) => {
   const { release, env } = await store(t);
-  const { child, output, ended } = run(t, 'generator', env);
+  const { child, output, ended } = run(t, 'generator', {
+    ...env,
+    RADSCRIBE_GRACE_MS: `${patienceMs}`,
+  });
   const client = connect(t, await listening(output), generatorService);
   const tokens = tensorMessage([16, 96], new Float32Array(16 * 96));
   const decoding = {
@@ -93,9 +100,24 @@ test('SIGTERM lets a stream end, and the process ends with 0', async (t) => {
   t.deepEqual(log.slice(-2), ['draining', 'release dropped']);
 });
 
+test('ONNX Runtime writes nothing into the home of the user, and nothing beside our logs', async (t) => {
+  const { env } = await store(t);
+  const home = await folderOf(t);
+  // It is silent by itself where CI is set.
+  const given = { ...env, HOME: home, XDG_CACHE_HOME: join(home, 'cache'), CI: '' };
+  const { output } = run(t, 'labeler', given);
+  await listening(output);
+  t.deepEqual(await readdir(home), []);
+  t.deepEqual(
+    output.err.split('\n').filter((line) => line !== '' && !line.startsWith('{')),
+    [],
+  );
+});
+
 test('a killed process loses its calls alone: the client goes on with what takes its port', async (t) => {
   const { release, env } = await store(t);
-  const first = run(t, 'vision', env);
+  const [free = 0] = await freePorts(1);
+  const first = run(t, 'vision', { ...env, RADSCRIBE_PORT: `${free}` });
   const port = await listening(first.output);
   const client = connect(t, port, visionService);
   const image = Buffer.from('no picture');

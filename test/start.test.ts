@@ -7,6 +7,7 @@ import test from 'ava';
 import type { GenerateReportResponse } from '../lib/rpc/messages.ts';
 import { printReport, wrap } from '../cli/start/print.ts';
 import { Cleanup, makeStore } from './support/cluster.ts';
+import { freePorts } from './support/ports.ts';
 
 const cleanup = new Cleanup();
 let store: Awaited<ReturnType<typeof makeStore>>;
@@ -22,30 +23,32 @@ function start(
   onText: (text: string, stop: () => void) => void = () => {},
 ) {
   const main = fileURLToPath(new URL('../cli/start/main.ts', import.meta.url));
-  const child = spawn(process.execPath, [main, ...args]);
+  const child = spawn(process.execPath, [main, ...args], {
+    stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
+  });
   let [stdout, stderr] = ['', ''];
-  child.stdout.on('data', (part: Buffer) => {
+  child.stdout!.on('data', (part: Buffer) => {
     stdout += part.toString();
     onText(stdout, () => child.kill('SIGINT'));
   });
-  child.stderr.on('data', (part: Buffer) => (stderr += part.toString()));
+  child.stderr!.on('data', (part: Buffer) => (stderr += part.toString()));
   return new Promise<{ code: number | null; stdout: string; stderr: string }>((resolve) => {
     child.once('close', (code) => resolve({ code, stdout, stderr }));
   });
 }
 
-/** Ports that follow each other must be free; somewhere below those that the system gives out. */
-const portsFrom = (base: number): readonly string[] => {
-  const first = base + (process.pid % 500) * 8;
+/** The arguments for eight ports in a row. */
+async function portArguments(): Promise<readonly string[]> {
+  const [first = 0] = await freePorts(8);
   return ['--port', `${first}`, '--metrics-port', `${first + 4}`];
-};
+}
 
 test.serial('the whole cluster starts, writes a first report and ends', async (t) => {
   const { code, stdout, stderr } = await start([
     '--once',
     '--store',
     store.url,
-    ...portsFrom(20_000),
+    ...(await portArguments()),
   ]);
   t.is(code, 0, stderr);
   for (const part of [
@@ -64,24 +67,22 @@ test.serial('the whole cluster starts, writes a first report and ends', async (t
 const onLinux = process.platform === 'linux' ? test.serial : test.serial.skip;
 
 onLinux('a service that dies is started again, and Ctrl-C ends all with 0', async (t) => {
+  const ports = await portArguments();
   let killed = false;
   let stopped = false;
-  const { code, stdout } = await start(
-    ['--store', store.url, ...portsFrom(24_000)],
-    (text, stop) => {
-      if (!killed && text.includes('Ctrl-C ends it.')) {
-        killed = true;
-        const first = Number(portsFrom(24_000)[1]);
-        t.regex(text, new RegExp(`grpcurl -plaintext 127.0.0.1:${first} list`));
-        // Whoever listens on the labeler's port is the labeler.
-        void killListener(first + 2);
-      }
-      if (!stopped && text.includes('labeler died (SIGKILL) and is started again')) {
-        stopped = true;
-        stop();
-      }
-    },
-  );
+  const { code, stdout } = await start(['--store', store.url, ...ports], (text, stop) => {
+    if (!killed && text.includes('Ctrl-C ends it.')) {
+      killed = true;
+      const first = Number(ports[1]);
+      t.regex(text, new RegExp(`grpcurl -plaintext 127.0.0.1:${first} list`));
+      // Whoever listens on the labeler's port is the labeler.
+      void killListener(first + 2);
+    }
+    if (!stopped && /labeler died \(SIGKILL.*\) and is started again/.test(text)) {
+      stopped = true;
+      stop();
+    }
+  });
   t.true(stopped, stdout);
   t.is(code, 0);
   t.regex(stdout, /stopping\n$/);
@@ -104,7 +105,7 @@ test.serial(
       return stderr;
     };
     t.is(await line(['--image', 'nowhere.png']), 'start: nowhere.png: no such file\n');
-    t.regex(await line(['--store', '/tmp/no-store-here']), /^start: no release: [^\n]+\n$/);
+    t.regex(await line(['--store', `${store.url}-absent`]), /^start: no release: [^\n]+\n$/);
     const taken = createServer().listen(0, '127.0.0.1');
     await new Promise((resolve) => taken.once('listening', resolve));
     const { port } = taken.address() as AddressInfo;

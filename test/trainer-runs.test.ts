@@ -91,7 +91,7 @@ test('a lease is refused to others while its process lives, and free when it is 
     script,
     `import { RunDatabase } from ${JSON.stringify(module)};
      new RunDatabase(process.argv[2]).lease(process.argv[3]);
-     process.send('held'); setInterval(() => {}, 1000);`,
+     process.send('held'); process.on('disconnect', () => process.exit());`,
   );
   const holder = fork(script, [place, id]);
   await new Promise((done) => holder.once('message', done));

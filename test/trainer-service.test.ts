@@ -70,7 +70,11 @@ test('a run is made, watched to its end, and its release promoted, judged and ro
     const shown = [...metrics.matchAll(/^radscribe_training_(\w+)\{run_stage="(\w+)"\} (\S+)$/gm)]
       .filter(([, metric, , value]) => metric === name && Number(value) > 0)
       .map(([, , stage]) => stage);
-    t.deepEqual(shown.sort(), ['labeler', 'one', 'two'], name);
+    t.deepEqual(
+      shown.toSorted((a, b) => a!.localeCompare(b!)),
+      ['labeler', 'one', 'two'],
+      name,
+    );
   }
 
   const { releases } = await client.listReleases({});

@@ -21,6 +21,7 @@ import {
   testTelemetry,
   until,
 } from './support/services.ts';
+import { isUp } from './support/waiting.ts';
 
 /** A PNG of grey noise; another seed gives other noise. */
 function noise(seed = 1, side = 200): Promise<Buffer> {
@@ -304,7 +305,7 @@ test('a service without a release is alive and not ready, and becomes ready with
   const { store, folder, publish } = await openTestStore(t);
   const service = await startService(t, start, settings, { RADSCRIBE_STORE: folder });
   t.false(await service.isReady());
-  t.true((await fetch(`http://127.0.0.1:${service.metricsPort}/healthz`)).ok);
+  t.true(await isUp(`http://127.0.0.1:${service.metricsPort}/healthz`));
   await store.promote('stable', await publish('chexnet'));
   await service.ready();
   t.pass();

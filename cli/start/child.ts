@@ -21,12 +21,6 @@ const backoffMs = 200;
 /** Lines kept to say why a child died. */
 const keptLines = 5;
 
-/** They end with us, should we end in disorder. */
-const living = new Set<ChildProcess>();
-process.once('exit', () => {
-  for (const child of living) child.kill();
-});
-
 /** One service as a child process, started again when it dies. */
 export class Child {
   readonly name: string;
@@ -67,16 +61,16 @@ export class Child {
   #start(): void {
     const { name, env } = this.#spec;
     const main = fileURLToPath(new URL(`../../services/${name}/main.ts`, import.meta.url));
-    // In a process group of its own: Ctrl-C is for us, who end the services in order.
+    // In a process group of its own: Ctrl-C is for us, who end the services in order. If we die
+    // without that, the channel closes, and the service ends by itself (lib/parent.ts).
     const child = spawn(process.execPath, [main], {
       env,
-      stdio: ['ignore', 'pipe', 'pipe'],
+      stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
       detached: true,
     });
     this.#process = child;
-    living.add(child);
     this.#lines.length = 0;
-    for (const stream of [child.stdout, child.stderr]) {
+    for (const stream of [child.stdout!, child.stderr!]) {
       createInterface({ input: stream }).on('line', (line) => {
         this.#lines.push(line);
         if (this.#lines.length > keptLines) this.#lines.shift();
@@ -87,7 +81,6 @@ export class Child {
     this.#ended = new Promise((resolve) => {
       // After its streams have ended, so that its last words are known.
       child.once('close', (code, signal) => {
-        living.delete(child);
         this.#died(signal ?? `exit code ${code}`);
         resolve(code);
       });

@@ -51,7 +51,7 @@ export class Cluster {
    * Resolves when every service answers calls. Throws UNAVAILABLE for one that died before, with its
    * last words, and DEADLINE_EXCEEDED after `timeoutMs`.
    */
-  async ready(timeoutMs = 120_000): Promise<void> {
+  async ready(timeoutMs = 600_000): Promise<void> {
     const { host, ports } = this.#options;
     const untilMs = performance.now() + timeoutMs;
     for (const name of serviceNames) {

@@ -1,6 +1,7 @@
 import { fileURLToPath } from 'node:url';
 import { Command, InvalidArgumentError } from 'commander';
 import { DomainError } from '../../lib/errors.ts';
+import { endWithParent } from '../../lib/parent.ts';
 import { nameList } from '../args.ts';
 import { startCluster } from './start.ts';
 
@@ -43,7 +44,9 @@ const program = new Command('npm start --')
   .showHelpAfterError()
   .parse();
 
+endWithParent();
 const stop = new AbortController();
+// A second signal ends us at once, and the services with us.
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.once(signal, () => stop.abort());
 // The reader of the output is gone, such as `head`: nobody needs the cluster any more.
 process.stdout.on('error', () => stop.abort());

@@ -76,6 +76,12 @@ export class WorkerPort {
   }
 }
 
+/**
+ * ONNX Runtime's official builds send their maker what they load and run, and write an id into the
+ * user's cache folder; read once, when the first worker loads the library.
+ */
+process.env['ORT_DISABLE_TELEMETRY'] = '1';
+
 const startWorker = (provider: string): Worker =>
   new Worker(new URL('worker.ts', import.meta.url), {
     name: `radscribe-${provider}`,

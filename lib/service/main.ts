@@ -6,6 +6,7 @@ import {
   settingsHelp,
 } from './settings.ts';
 import { DomainError } from '../errors.ts';
+import { endWithParent } from '../parent.ts';
 import type { LogLevel } from '../telemetry/logger.ts';
 import { type Telemetry, createTelemetry } from '../telemetry/telemetry.ts';
 import { growHeapBeforeCollecting } from './heap.ts';
@@ -32,12 +33,14 @@ export interface Program<Table extends Settings> {
 
 /**
  * Runs a service as a process: `--help` prints its settings; SIGTERM and SIGINT drain it, and it exits
- * with 0; a setting or a store that it cannot start with is one line on stderr, and it exits with 1.
+ * with 0; a setting or a store that it cannot start with is one line on stderr, and it exits with 1. It
+ * dies with a parent that gave it an IPC channel.
  */
 export async function runProgram<Table extends Settings>(
   { name, title, settings, receivesImages = false, start }: Program<Table>,
   { argv, env }: { readonly argv: readonly string[]; readonly env: Environment },
 ): Promise<void> {
+  endWithParent();
   if (argv.includes('--help')) {
     process.stdout.write(settingsHelp(title, settings));
     return;

@@ -1,6 +1,6 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { createServer as createHttpServer } from 'node:http';
-import { type AddressInfo, createServer } from 'node:net';
+import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import sharp from 'sharp';
@@ -12,7 +12,9 @@ import { openStore } from '../../lib/releases/store/open.ts';
 import { Cluster, type ServiceName, serviceNames } from '../../cli/start/cluster.ts';
 import { attributes } from '../fixtures/image/pixels.ts';
 import { dicomFile } from '../fixtures/image/dicom-file.ts';
+import { freePorts } from './ports.ts';
 import { writeRandomRelease } from './release.ts';
+import { getPage, patienceMs } from './waiting.ts';
 
 /** Runs what is to be undone, last first. */
 export class Cleanup {
@@ -51,20 +53,6 @@ export async function makeStore(cleanup: Cleanup, variants: readonly VariantName
   return { url: join(folder, 'store'), store, ids, publish };
 }
 
-/** Ports that were free a moment ago. */
-export async function freePorts(count: number): Promise<readonly number[]> {
-  const servers = await Promise.all(
-    Array.from({ length: count }, async () => {
-      const server = createServer().listen(0, '127.0.0.1');
-      await new Promise((resolve) => server.once('listening', resolve));
-      return server;
-    }),
-  );
-  const ports = servers.map((server) => (server.address() as AddressInfo).port);
-  await Promise.all(servers.map((server) => new Promise((resolve) => server.close(resolve))));
-  return ports;
-}
-
 /** What every service of a test is started with. */
 export const testEnv = {
   PATH: process.env['PATH'],
@@ -84,7 +72,27 @@ interface ChainOptions {
 export async function startChain(
   cleanup: Cleanup,
   env: Readonly<Record<string, string>>,
-  { onDeath = () => {}, addressOf }: ChainOptions = {},
+  options: ChainOptions = {},
+) {
+  for (;;) {
+    const started = await tryChain(env, options);
+    const { cluster, ports } = started;
+    try {
+      await cluster.ready(patienceMs);
+    } catch (error) {
+      await cluster.stop();
+      // Another process was faster to take one of the ports.
+      if (String(error).includes('is in use')) continue;
+      throw error;
+    }
+    cleanup.add(() => cluster.stop());
+    return { ...started, ...connect(cleanup, ports.gateway.grpc) };
+  }
+}
+
+async function tryChain(
+  env: Readonly<Record<string, string>>,
+  { onDeath = () => {}, addressOf }: ChainOptions,
 ) {
   const free = await freePorts(2 * serviceNames.length);
   const ports = Object.fromEntries(
@@ -101,9 +109,7 @@ export async function startChain(
     onLine: (service, line) => lines.push(`${service}: ${line}`),
     onDeath,
   });
-  cleanup.add(() => cluster.stop());
-  await cluster.ready();
-  return { cluster, ports, lines, ...connect(cleanup, ports.gateway.grpc) };
+  return { cluster, ports, lines };
 }
 
 /** The settings by which a gateway finds the model services. */
@@ -116,14 +122,18 @@ export const addresses = (ports: Cluster['ports'], addressOf: (port: number) => 
 /** A client that does not repeat what failed. */
 export function connect(cleanup: Cleanup, port: number) {
   const telemetry = createTelemetry({ service: 'client', logLevel: 'silent' });
-  const channel = openChannel(`127.0.0.1:${port}`, { telemetry, retries: false });
+  const channel = openChannel(`127.0.0.1:${port}`, {
+    telemetry,
+    retries: false,
+    timeoutMs: patienceMs,
+  });
   cleanup.add(() => channel.close());
   return { client: channel.client(reportService) };
 }
 
 /** A value of a metrics page; the sum where several lines begin so. */
 export async function readMetric(port: number, start: string): Promise<number> {
-  const page = await (await fetch(`http://127.0.0.1:${port}/metrics`)).text();
+  const page = await (await getPage(`http://127.0.0.1:${port}/metrics`)).text();
   return page
     .split('\n')
     .filter((line) => line.startsWith(start))

@@ -1,6 +1,6 @@
 import { execFile } from 'node:child_process';
 import { existsSync } from 'node:fs';
-import { mkdir, stat } from 'node:fs/promises';
+import { mkdir, rm, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { promisify } from 'node:util';
 
@@ -45,6 +45,12 @@ const run = promisify(execFile);
 /** `-al` makes hard links: a folder of packages has thousands of files. */
 const copy = (from: string, to: string, how: '-a' | '-al') => run('cp', [how, from, to]);
 
+/** Whether npm failed because it can get no packages: no network, and no cache that this user may use. */
+export const lacksPackages = (error: unknown): boolean =>
+  /npm (error|ERR!) code (EACCES|EROFS|ENOTCACHED|ENOTFOUND|EAI_AGAIN|ECONN|ETIMEDOUT|ENETUN)/.test(
+    (error as { readonly stderr?: string }).stderr ?? '',
+  );
+
 /**
  * Takes the steps of a stage in folders instead of images: each stage's /app is a folder of its own. Base
  * images are this machine. npm keeps its own cache, or every run would download everything anew.
@@ -78,7 +84,12 @@ export async function takeSteps(
     }
     if (keyword === 'RUN') {
       const command = rest.replace('--cache /tmp/npm', '--prefer-offline');
-      await run('sh', ['-ec', command], { cwd: app, maxBuffer: 2 ** 26 });
+      try {
+        await run('sh', ['-ec', command], { cwd: app, maxBuffer: 2 ** 26 });
+      } catch (error) {
+        await rm(app, { recursive: true, force: true });
+        throw error;
+      }
     }
   }
   return app;

@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { DomainError } from '../../lib/errors.ts';
 import type { GenerateReportResponse } from '../../lib/rpc/messages.ts';
+import { patienceMs } from './waiting.ts';
 
 export interface Load {
   readonly responses: GenerateReportResponse[];
@@ -41,9 +42,9 @@ export function startLoad(
 }
 
 /** Waits until the load has got so many more answers. */
-export async function answers(load: Load, more: number, timeoutMs = 30_000): Promise<void> {
+export async function answers(load: Load, more: number): Promise<void> {
   const target = load.responses.length + more;
-  const endMs = performance.now() + timeoutMs;
+  const endMs = performance.now() + patienceMs;
   while (load.responses.length < target) {
     if (performance.now() > endMs) {
       const last = load.failures.at(-1)?.message ?? 'none';

@@ -11,6 +11,9 @@ import type { RunningService } from '../../lib/service/model-server.ts';
 import { type Telemetry, createTelemetry } from '../../lib/telemetry/telemetry.ts';
 import { openStore } from '../../lib/releases/store/open.ts';
 import { writeRandomRelease } from './release.ts';
+import { getPage, patienceMs, until } from './waiting.ts';
+
+export { until };
 
 /** A store in a folder of its own, and releases of random weights in it. */
 export async function openTestStore(t: ExecutionContext<unknown>) {
@@ -46,14 +49,15 @@ export async function startService<Table extends Settings>(
     RADSCRIBE_METRICS_PORT: '0',
     RADSCRIBE_THREADS: '1',
     RADSCRIBE_STORE_POLL_MS: '20',
-    RADSCRIBE_RELEASE_LINGER_MS: '100',
+    // Longer than a request is on its way to a service, on a busy machine too.
+    RADSCRIBE_RELEASE_LINGER_MS: '1000',
     RADSCRIBE_GRACE_MS: '3000',
     ...env,
   });
   const service = await start(config, telemetry);
   t.teardown(() => service.close());
   const isReady = async (): Promise<boolean> =>
-    (await fetch(`http://127.0.0.1:${service.metricsPort}/readyz`)).ok;
+    (await getPage(`http://127.0.0.1:${service.metricsPort}/readyz`)).ok;
   return { ...service, telemetry, spans, isReady, ready: () => until(isReady) };
 }
 
@@ -63,18 +67,9 @@ export function connect<Definition extends ServiceDefinition>(
   definition: Definition,
 ) {
   const { telemetry } = testTelemetry('client');
-  const channel = openChannel(`127.0.0.1:${port}`, { telemetry });
+  const channel = openChannel(`127.0.0.1:${port}`, { telemetry, timeoutMs: patienceMs });
   t.teardown(() => channel.close());
   return channel.client(definition);
-}
-
-/** Waits for what must come to be. */
-export async function until(holds: () => boolean | Promise<boolean>, timeoutMs = 20_000) {
-  const endMs = performance.now() + timeoutMs;
-  while (!(await holds())) {
-    if (performance.now() > endMs) throw new Error('it did not come to be');
-    await new Promise((resolve) => setTimeout(resolve, 10));
-  }
 }
 
 /** The value of a metric with these labels, 0 where it was not observed. */

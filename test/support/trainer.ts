@@ -101,7 +101,7 @@ export async function mini(t: ExecutionContext): Promise<Mini> {
         ...(args[0] === 'runs' ? [] : ['--cache', join(root, 'cache')]),
       ];
       const child = spawn(process.execPath, [cli, ...args, ...places], {
-        stdio: ['ignore', 'pipe', 'pipe'],
+        stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
       });
       children.add(child);
       const ended = collect(child).finally(() => children.delete(child));

@@ -6,7 +6,8 @@ import { type Objects, type Waiting, jsonBytes, storeError } from './objects.ts'
 const leaseMs = 60_000;
 /** A writer starts no write later than this after its claim. */
 const trustMs = 20_000;
-const patienceMs = 30_000;
+/** Long enough to outlive the claim of a dead writer. */
+const patienceMs = 150_000;
 
 /**
  * Creates an object only where none exists, on object storage without conditional writes. It needs only
