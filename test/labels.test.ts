@@ -36,6 +36,7 @@ const rules: Readonly<Record<string, readonly (readonly [string, Expected])[]>> 
   ],
   'what only looks like a mention is none': [
     ['Pericardial effusion.', {}],
+    ['Pericardial effusion and a small pleural effusion.', { 'Pleural Effusion': 'positive' }],
     ['Calcified nodule. Massive hernia.', {}],
     ['Clips over the mediastinum.', {}],
     ['The trachea is midline.', {}],
@@ -93,6 +94,7 @@ const rules: Readonly<Record<string, readonly (readonly [string, Expected])[]>> 
       { Pneumothorax: 'negative', 'Pleural Effusion': 'positive', Edema: 'positive' },
     ],
     ['Fracture, no pneumothorax.', { Fracture: 'positive', Pneumothorax: 'negative' }],
+    ['No edema, but no effusion.', { Edema: 'negative', 'Pleural Effusion': 'negative' }],
   ],
   'to deny a change denies nothing': [
     ['No change in small effusion.', { 'Pleural Effusion': 'positive' }],
@@ -164,6 +166,7 @@ const rules: Readonly<Record<string, readonly (readonly [string, Expected])[]>> 
     ['A small effusion is possible.', { 'Pleural Effusion': 'uncertain' }],
     ['Pneumonia is less likely.', { Pneumonia: 'uncertain' }],
     ['The nodule is incompletely evaluated.', { 'Lung Lesion': 'uncertain' }],
+    ['Minimal left effusion, if any.', { 'Pleural Effusion': 'uncertain' }],
   ],
   'alternatives are uncertain': [
     ['Atelectasis versus pneumonia.', { Atelectasis: 'uncertain', Pneumonia: 'uncertain' }],
@@ -199,6 +202,12 @@ const rules: Readonly<Record<string, readonly (readonly [string, Expected])[]>> 
     ['Heart size is enlarged, pulmonary vascularity is normal.', { Cardiomegaly: 'positive' }],
     ['Heart size is normal, with edema.', { Cardiomegaly: 'negative', Edema: 'positive' }],
   ],
+  'what is said of a structure is not said of a finding': [
+    ['Unremarkable chest tube.', { 'Support Devices': 'positive' }],
+    ['The chest tube is unremarkable.', { 'Support Devices': 'positive' }],
+    ['The effusion is stable.', { 'Pleural Effusion': 'positive' }],
+    ['The edema is possibly prominent.', { Edema: 'positive' }],
+  ],
   'a nearly normal heart counts as CheXpert counts it': [
     ['Heart size is at the upper limits of normal.', { Cardiomegaly: 'negative' }],
     ['Heart size is upper limits of normal.', { Cardiomegaly: 'positive' }],
@@ -210,6 +219,7 @@ const rules: Readonly<Record<string, readonly (readonly [string, Expected])[]>> 
   'the strongest state of a report counts': [
     ['No effusion. Possible effusion. Small effusion.', { 'Pleural Effusion': 'positive' }],
     ['No effusion. Possible effusion.', { 'Pleural Effusion': 'uncertain' }],
+    ['Small effusion. No effusion. Possible effusion.', { 'Pleural Effusion': 'positive' }],
   ],
   'heart failure makes cardiomegaly possible': [
     ['Heart failure.', { Edema: 'positive', Cardiomegaly: 'uncertain' }],

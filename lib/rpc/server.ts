@@ -32,11 +32,12 @@ export interface Binding {
   readonly implementation: ServiceImplementation<ServiceDefinition, DeadlineContext>;
 }
 
-/** A service and its handlers, which must be of its methods. */
+/** A service and its handlers, which must be of its methods; middleware runs within the error border. */
 export const bind = <Definition extends ServiceDefinition>(
   definition: Definition,
   implementation: ServiceImplementation<Definition, DeadlineContext>,
-): Binding => ({ definition, implementation });
+  middleware: readonly ServerMiddleware[] = [],
+): Binding => ({ definition, implementation, middleware });
 
 export interface RpcServerOptions {
   readonly host: string;
@@ -77,7 +78,9 @@ export async function startServer(options: RpcServerOptions): Promise<RpcServer>
   const ending = new AbortController();
   const server = createServer(serverOptions(options));
   const watched = server.with(errorDetailsServerMiddleware).with(serverCalls(telemetry));
-  for (const { definition, implementation } of services) watched.add(definition, implementation);
+  for (const { definition, implementation, middleware } of services) {
+    middleware.reduce((inner, next) => inner.with(next), watched).add(definition, implementation);
+  }
   server.with(endingWith(ending.signal)).add(HealthDefinition, HealthServiceImpl(health));
   const names = services.map(({ definition }) => serviceName(definition));
   server.add(ServerReflectionService, ServerReflection(descriptorSet(), names));

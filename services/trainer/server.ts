@@ -48,7 +48,7 @@ export async function start(
     closing: closing.signal,
   });
   showProgress(database, telemetry.metrics);
-  const services = [bind(trainerService, implementation)];
+  const services = [bind(trainerService, implementation, [nameRequestFields])];
   const { server, metrics } = await startWatchedServer(config, telemetry, services);
   runner.start();
   server.setReady(true);

@@ -109,7 +109,13 @@ function summary(results: readonly Result[]): string {
   const row = (name: string, of: readonly Result[]): (string | number)[] => {
     const killed = of.filter(isKilled).length;
     const late = of.filter(({ end }) => end === 'timed out').length;
-    return [name, of.length, killed, late, `${((100 * killed) / of.length).toFixed(1)} %`];
+    return [
+      name,
+      of.length,
+      killed,
+      late,
+      `${((100 * killed) / Math.max(1, of.length)).toFixed(1)} %`,
+    ];
   };
   const byFolder = Map.groupBy(results, ({ mutation }) => dirname(mutation.file));
   const rows = [...byFolder].map(([folder, of]) => row(folder, of));
@@ -125,8 +131,10 @@ async function main(): Promise<void> {
     return;
   }
   const tests = new Tests((test) => process.stderr.write(`unmutated: ${test}\n`));
-  const endMs = performance.now() + Number(values.minutes) * 60_000;
   const results: Result[] = [];
+  // Also of a run that is ended early.
+  process.once('exit', () => report(results));
+  const endMs = performance.now() + Number(values.minutes) * 60_000;
   for (const mutation of mutations) {
     if (performance.now() > endMs) break;
     const result = await examine(mutation, tests, Number(values.patience) * 1000);
@@ -134,6 +142,9 @@ async function main(): Promise<void> {
     const progress = `${results.length}/${mutations.length}`;
     process.stderr.write(`${progress} ${result.end} (${result.ran}): ${print(mutation)}\n`);
   }
+}
+
+function report(results: readonly Result[]): void {
   const survivors = results
     .filter((result) => !isKilled(result))
     .map(({ mutation, end, ran, skipped }) => {

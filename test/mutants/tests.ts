@@ -78,12 +78,17 @@ export class Tests {
     return found;
   }
 
-  /** Every text that ends in `.ts` counts: imports, and what is started as a process or thread. */
+  /**
+   * Every text that ends in `.ts` counts: imports, and what is started as a process or a thread. A
+   * pattern of more than one `*` is a search.
+   */
   #mentionsOf(file: string): readonly string[] {
     const known = this.#mentions.get(file);
     if (known) return known;
     const program = parse(file, readFileSync(join(root, file), 'utf8'));
-    const patterns = program ? textsOf(program).filter((text) => text.endsWith('.ts')) : [];
+    const patterns = program
+      ? textsOf(program).filter((text) => /^[^*]+(\*[^*]+)?\.ts$/.test(text))
+      : [];
     const mentions = patterns
       .flatMap((pattern) => [normalize(join(dirname(file), pattern)), pattern])
       .flatMap((pattern) => globSync(pattern, { cwd: root }))
