@@ -94,14 +94,14 @@ testErrors(test, [
   },
   {
     what: 'a report where no gateway listens',
-    reason: 'GATEWAY_UNREACHABLE',
+    reason: 'SERVER_UNREACHABLE',
     code: 'UNAVAILABLE',
     field: undefined,
     provoke: async (t) => {
       const root = await folder(t, { 'a.png': 'x' });
       const [port] = await freePorts(1);
-      const options = { address: `127.0.0.1:${port}`, request: {} };
-      await Array.fromAsync(requestReports([[join(root, 'a.png')]], options));
+      const options = { address: `127.0.0.1:${port}`, connection: {}, request: {} };
+      await requestReports([[join(root, 'a.png')]], options, () => {});
     },
   },
   {

@@ -1,7 +1,7 @@
 import { mkdir, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import test, { type ExecutionContext } from 'ava';
-import { findPictures } from '../cli/images.ts';
+import { findImages } from '../cli/images.ts';
 import { checkLine, readLines } from '../cli/json-lines.ts';
 import { openForeignWeights } from '../lib/checkpoints/open.ts';
 import { matchForeignWeights } from '../lib/checkpoints/match.ts';
@@ -314,10 +314,10 @@ testErrors(test, [
   },
   {
     what: 'a folder without an image',
-    reason: 'NO_PICTURES',
+    reason: 'NO_IMAGES',
     code: 'INVALID_ARGUMENT',
     field: /^\//,
-    provoke: async (t) => findPictures([await folder(t, { 'notes.txt': 'none' })]),
+    provoke: async (t) => findImages([await folder(t, { 'notes.txt': 'none' })]),
   },
   {
     what: 'a line that is no JSON',

@@ -36,14 +36,7 @@ const pending: Readonly<Record<string, readonly string[]>> = {
     'WORKER_DIED',
   ],
   'lib/training': ['QUANTISED_ALREADY'],
-  'services/trainer': [
-    'EVALUATION_BUSY',
-    'JOB_REFUSED',
-    'PAGE_TOKEN_INVALID',
-    'RELEASE_NAME_INVALID',
-    'REQUEST_ID_INVALID',
-    'SPLIT_INVALID',
-  ],
+  'services/trainer': ['JOB_REFUSED', 'RELEASE_NAME_INVALID'],
   'services/vision': ['IMAGE_MISSING', 'MODEL_BROKEN'],
   cli: ['ANSWER_UNKNOWN', 'INTERRUPTED'],
 };

@@ -140,7 +140,7 @@ function registerReading(releases: Command): void {
       const { id, variant, preset, quantisation, provenance, evaluation, files } = manifest;
       const facts: readonly (readonly string[])[] = [
         ['release', id],
-        ['variant', `${variant}, preset ${preset.name}, quantisation ${quantisation}`],
+        ['variant', `${variant}, preset ${preset.name}, quantization ${quantisation}`],
         ['size', mebibytes(sizeOf(files))],
         [
           'created',
@@ -186,7 +186,7 @@ function registerMoving(releases: Command): void {
   command(
     releases,
     'promote <channel> <release>',
-    "point a channel at a release, unless it is worse than the channel's",
+    'point a channel at a release, unless it is worse than the present one',
     async (store, flags: PromoteFlags, channel: string, name: string) => {
       const { expect, weight, by, gate = standardGate, force = false } = flags;
       const release = await store.resolve(name);

@@ -29,13 +29,13 @@ export interface Trained {
   readonly parameters: Parameters;
   readonly calibration: ReleaseLabels;
   readonly distribution: OutOfDistribution;
-  /** Holds the graphs and weights that serve it. */
+  /** Folder of the graphs and weights that serve it. */
   readonly models: string;
 }
 
 /**
- * The whole procedure of a run, from where its last checkpoint left it: label classifier, stage 1,
- * stage 2, the classifier anew, then thresholds, temperatures and the distribution of the features.
+ * The whole procedure of a run, from its last checkpoint: label classifier, stage 1, stage 2, the
+ * classifier again, then thresholds, temperatures and the distribution of the features.
  */
 export async function train(context: RunContext): Promise<Trained> {
   const { config, checkpoints, journal, reporter, folder } = context;
@@ -118,7 +118,7 @@ function sourceOf(
   return { plan, config, preset, prepared, texts, features, imageTokens: tokens };
 }
 
-/** (negatives / positives)^power per label, at least 1: the rarer a label, the more a positive counts. */
+/** Weight of a positive per label, at least 1: (negatives / positives)^power. */
 function weightsOf({ prepared, config }: RunContext): readonly number[] {
   const { imbalance, positiveWeightPower, maxPositiveWeight, uncertain } = config.labels;
   const { train } = prepared.splits;
@@ -133,7 +133,7 @@ function weightsOf({ prepared, config }: RunContext): readonly number[] {
   });
 }
 
-/** The features of training and validation studies under the vision encoder as it is now. */
+/** The features of training and validation studies under the present vision encoder. */
 async function featuresOf(context: RunContext, parameters: Parameters): Promise<FeatureCache> {
   const { folder, config, preset, prepared, backend, reporter, signal } = context;
   const vision = new Map(parameters.entries().filter(([name]) => name.startsWith('vision.')));
@@ -150,7 +150,7 @@ async function featuresOf(context: RunContext, parameters: Parameters): Promise<
       const source = { ...sourceOf(context, plan, undefined) };
       const feeds = await makeFeeds(source, { studies, size: studies.length, epoch: null, signal });
       const { grey } = feeds;
-      if (!grey) throw new RangeError('no pictures');
+      if (!grey) throw new RangeError('the feeds hold no images');
       return { ...grey, shape: grey.shape.slice(1) };
     },
     onProgress: (done, total) => {
@@ -193,8 +193,8 @@ async function featuresOf(context: RunContext, parameters: Parameters): Promise<
   }
 }
 
-/** Pictures of validation as the model sees them, and the labels that it is told of them. */
-async function look(
+/** The features and logits of studies under the given models. */
+async function embed(
   context: RunContext,
   models: string,
   studies: readonly PreparedStudy[],
@@ -216,7 +216,7 @@ async function generate(context: RunContext, parameters: Parameters): Promise<Ge
   const models = join(folder, 'validation-models');
   await exportModels(models, config.variant, preset, parameters);
   const { validate } = prepared.splits;
-  const seen = await look(context, models, validate, true);
+  const seen = await embed(context, models, validate, true);
   const calibration = fitLabels(validate, seen, config.labels.uncertain);
   const subjects = validate.slice(0, config.validation.generatedStudies).map((study, i) => ({
     study,
@@ -254,12 +254,13 @@ async function calibrate(
   await mkdir(folder, { recursive: true });
   await exportModels(models, config.variant, preset, parameters);
   const { validate, train: training } = prepared.splits;
-  const seen = await look(context, models, validate, false);
-  const known = await look(context, models, training, false);
+  const seen = await embed(context, models, validate, false);
+  const known = await embed(context, models, training, false);
   const pooled = (rows: readonly Seen[]): Float32Array[] => rows.map((row) => row.pooled);
   for (const { logits } of seen) {
     if (logits.every(Number.isFinite)) continue;
-    const message = 'the classifier gives numbers that are not finite on the validation studies';
+    const message =
+      'the logits of the label classifier on the validation studies are NaN or infinite';
     throw new DomainError('FAILED_PRECONDITION', 'LOSS_NOT_FINITE', message);
   }
   return {

@@ -113,10 +113,8 @@ function summary(results: readonly Result[]): string {
   };
   const byFolder = Map.groupBy(results, ({ mutation }) => dirname(mutation.file));
   const rows = [...byFolder].map(([folder, of]) => row(folder, of));
-  return printTable(
-    ['folder', 'mutants', 'killed', 'by time', 'share'],
-    [...rows, row('all', results)],
-  );
+  const head = ['folder', 'mutants', 'killed', 'by time', 'share'];
+  return printTable([head, ...rows, row('all', results)]);
 }
 
 async function main(): Promise<void> {
