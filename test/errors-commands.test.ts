@@ -95,7 +95,7 @@ testErrors(test, [
   },
   {
     what: 'a report where no gateway listens',
-    reason: 'GATEWAY_UNREACHABLE',
+    reason: 'SERVER_UNREACHABLE',
     code: 'UNAVAILABLE',
     field: undefined,
     provoke: async (t) => {

@@ -314,7 +314,7 @@ testErrors(test, [
   },
   {
     what: 'a folder without an image',
-    reason: 'NO_PICTURES',
+    reason: 'NO_IMAGES',
     code: 'INVALID_ARGUMENT',
     field: /^\//,
     provoke: async (t) => findImages([await folder(t, { 'notes.txt': 'none' })]),

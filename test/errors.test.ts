@@ -8,14 +8,7 @@ import { invalidArgument } from '../lib/errors.ts';
 const pending: Readonly<Record<string, readonly string[]>> = {
   'lib/releases': ['NOT_READY'],
   'lib/training': ['QUANTIZED_ALREADY'],
-  'services/trainer': [
-    'EVALUATION_BUSY',
-    'JOB_REFUSED',
-    'PAGE_TOKEN_INVALID',
-    'RELEASE_NAME_INVALID',
-    'REQUEST_ID_INVALID',
-    'SPLIT_INVALID',
-  ],
+  'services/trainer': ['JOB_REFUSED', 'RELEASE_NAME_INVALID'],
   'services/vision': ['IMAGE_MISSING'],
   cli: ['ANSWER_UNKNOWN', 'INTERRUPTED'],
 };

@@ -70,11 +70,7 @@ test('a run is made, watched to its end, and its release promoted, judged and ro
     const shown = [...metrics.matchAll(/^radscribe_training_(\w+)\{run_stage="(\w+)"\} (\S+)$/gm)]
       .filter(([, metric, , value]) => metric === name && Number(value) > 0)
       .map(([, , stage]) => stage);
-    t.deepEqual(
-      shown.toSorted((a, b) => a!.localeCompare(b!)),
-      ['labeler', 'one', 'two'],
-      name,
-    );
+    t.deepEqual(new Set(shown), new Set(['labeler', 'one', 'two']), name);
   }
 
   const { releases } = await client.listReleases({});
@@ -274,7 +270,10 @@ test('what is asked wrongly is named', async (t) => {
   const fields: readonly (readonly [() => Promise<unknown>, string])[] = [
     [() => client.getTrainingRun({ name: 'trainingRuns/run-none' }), 'name'],
     [() => client.listTrainingRuns({ pageToken: 'run-none' }), 'page_token'],
-    [() => client.getRelease({ name: `releases/rs-${'0'.repeat(24)}` }), 'name'],
+    [
+      () => client.promoteRelease({ name: `releases/rs-${'0'.repeat(24)}`, channel: 'stable' }),
+      'name',
+    ],
     [
       () =>
         client.createTrainingRun({

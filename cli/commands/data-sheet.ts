@@ -16,13 +16,13 @@ interface Shared {
   readonly uncertain: number;
 }
 
-/** `radscribe data sheet` and `radscribe data phantom`: look at synthetic studies, and write them. */
+/** `radscribe data sheet` and `radscribe data phantom`: draw synthetic studies, and write them. */
 export function registerPhantomCommands(data: Command): void {
   shared(data.command('sheet'), { count: 16, size: 320 })
     .description('draw a contact sheet of synthetic chest radiographs, each over its labels')
     .addOption(new Option('--view <view>').choices(['PA', 'lateral']).default('PA'))
-    .option('--columns <n>', 'pictures in a row', count, 4)
-    .option('--out <file>', 'where the PNG goes', 'sheet.png')
+    .option('--columns <n>', 'images per row', count, 4)
+    .option('--out <file>', 'PNG file to write', 'sheet.png')
     .action(async (options: Shared & { readonly view: PhantomView; readonly columns: number }) => {
       const { view, columns } = options;
       const sheet = await contactSheet({
@@ -39,7 +39,7 @@ export function registerPhantomCommands(data: Command): void {
   shared(data.command('phantom'), { count: 100, size: 512 })
     .description('write synthetic studies as a folder: images/*.png and reports.jsonl')
     .option('--lateral', 'a lateral view beside each PA view')
-    .requiredOption('--out <directory>', 'where the studies go')
+    .requiredOption('--out <directory>', 'folder to write')
     .action(async (options: Shared & { readonly lateral?: true }) => {
       await writePhantom(options.out, {
         ...drawing(options),
@@ -58,9 +58,9 @@ function shared(
   { count: studies, size }: { count: number; size: number },
 ): Command {
   return command
-    .option('--seed <n>', 'of the studies; the same seed gives the same studies', wholeNumber, 1)
+    .option('--seed <n>', 'seed; the same seed gives the same studies', wholeNumber, 1)
     .option('--count <n>', 'number of studies', count, studies)
-    .option('--size <pixels>', 'edge length of the pictures, 32 to 2048', wholeNumber, size)
+    .option('--size <pixels>', 'edge length of the images, 32 to 2048', wholeNumber, size)
     .option(
       '--only <observation>',
       'show it in every study, and no other; may be repeated',
@@ -68,7 +68,12 @@ function shared(
       [],
     )
     .option('--prevalence <observation=share>', 'e.g. Edema=0.3; may be repeated', prevalence, {})
-    .option('--uncertain <share>', 'of findings that are drawn faint and hedged', share, 0.1);
+    .option(
+      '--uncertain <share>',
+      'share of findings that are drawn faint and reported as uncertain',
+      share,
+      0.1,
+    );
 }
 
 function drawing({ seed, size, only, prevalence, uncertain }: Shared): PhantomOptions {

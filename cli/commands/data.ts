@@ -35,38 +35,38 @@ const sources = {
     openPhantom({ count: wholeNumber(path), seed, size, views }),
 } satisfies Readonly<Record<string, (path: string, options: InspectOptions) => Promise<Dataset>>>;
 
-/** `radscribe data …`: look at the datasets, and make synthetic ones. */
+/** `radscribe data …`: inspect datasets, and make synthetic ones. */
 export function registerData(program: Command): void {
   const data = program.command('data').description('inspect datasets and make synthetic ones');
   data
     .command('inspect')
     .description('read a whole dataset: splits, views, labels, what is missing or corrupt')
-    .argument('<path>', 'its folder; phantom: the number of its studies')
+    .argument('<path>', 'folder of the dataset; phantom: number of studies')
     .addOption(
-      new Option('--source <name>', 'what it is')
+      new Option('--source <name>', 'kind of the dataset')
         .choices(Object.keys(sources))
         .makeOptionMandatory(),
     )
     .addOption(
-      new Option('--views <which>', 'the frontal film of a study, or all of its films')
+      new Option('--views <which>', 'the frontal image of each study, or all images')
         .choices(['frontal', 'all'])
         .default('frontal'),
     )
     .option(
       '--seed <n>',
-      'of the split (iu), the subset (mimic) or the studies (phantom)',
+      'seed of the split (iu), the subset (mimic) or the studies (phantom)',
       wholeNumber,
       0,
     )
     .option('--size <pixels>', 'phantom: edge length of the images', wholeNumber, 256)
     .option('--reports <path>', 'mimic: the reports, a folder or mimic-cxr-reports.zip')
     .addOption(
-      new Option('--labels <labeler>', 'mimic: whose labels')
+      new Option('--labels <labeler>', 'mimic: source of the labels')
         .choices(['chexpert', 'negbio', 'extracted'])
         .default('chexpert'),
     )
     .option('--paper-subset', 'mimic: 10,000 studies to train on and 500 to validate')
-    .option('--no-decode', 'read the reports only: faster, but finds no missing or corrupt film')
+    .option('--no-decode', 'read only the reports: faster, but finds no missing or corrupt images')
     .option('--json', 'print JSON')
     .action(inspect);
   registerPhantomCommands(data);
@@ -92,14 +92,14 @@ async function inspect(path: string, options: InspectOptions): Promise<void> {
 /** Damaged studies that the text names. */
 const mostNamed = 20;
 
-/** What is said of a split, a line each. */
+/** Facts of a split, one row each. */
 const facts: Readonly<Record<string, (split: SplitInspection) => string>> = {
   studies: ({ studies }) => `${studies}`,
   usable: ({ usable }) => `${usable}`,
   'empty reports': ({ empty }) => `${empty}`,
   missing: ({ skipped }) => `${skipped.filter(({ kind }) => kind === 'missing').length}`,
   corrupt: ({ skipped }) => `${skipped.filter(({ kind }) => kind === 'corrupt').length}`,
-  films: ({ views }) => counted(views),
+  images: ({ views }) => counted(views),
   labels: ({ labelsFrom }) => counted(labelsFrom),
 };
 

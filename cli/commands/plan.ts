@@ -23,7 +23,7 @@ interface PlanOptions {
   readonly json?: true;
 }
 
-/** `radscribe plan`: how much hardware a load needs, and what is in the way of more. */
+/** `radscribe plan`: how much hardware a load needs, and what limits a larger one. */
 export function registerPlan(program: Command): void {
   program
     .command('plan')
@@ -32,9 +32,9 @@ export function registerPlan(program: Command): void {
     .addOption(new Option('--variant <name>', 'model').choices(variantNames).default('vit-label'))
     .addOption(new Option('--gpu <name>', 'device').choices(Object.keys(devices)).default('h200'))
     .option('--preset <name>', 'sizes of the model, as a name or a JSON file', 'paper')
-    .option('--image-kb <n>', 'size of a picture as it is sent, in kB', positiveNumber, 500)
-    .option('--tokens <n>', 'tokens of a report, on the average', positiveNumber, 80)
-    .option('--p99 <seconds>', 'the longest that 99 % of the reports may take', positiveNumber, 10)
+    .option('--image-kb <n>', 'size of an encoded image, in kB', positiveNumber, 500)
+    .option('--tokens <n>', 'mean number of tokens of a report', positiveNumber, 80)
+    .option('--p99 <seconds>', 'target for the p99 latency of a report', positiveNumber, 10)
     .option(
       '--costs <file>',
       'costs measured on your device, instead of the table in lib/plan/costs.ts',

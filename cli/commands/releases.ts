@@ -186,7 +186,7 @@ function registerMoving(releases: Command): void {
   command(
     releases,
     'promote <channel> <release>',
-    "point a channel at a release, unless it is worse than the channel's",
+    'point a channel at a release, unless it is worse than the present one',
     async (store, flags: PromoteFlags, channel: string, name: string) => {
       const { expect, weight, by, gate = standardGate, force = false } = flags;
       const release = await store.resolve(name);

@@ -27,21 +27,21 @@ export function registerTokenizer(program: Command): void {
       'vocab.txt (one token a line), or a sentencepiece .model of the Unigram kind',
     )
     .requiredOption('--output <file>', 'the tokenizer.json to write')
-    .option('--cased', 'vocab.txt: the model tells capitals from small letters')
+    .option('--cased', 'vocab.txt: the model is case-sensitive')
     .option('--extra-ids <n>', '.model: sentinels <extra_id_…> after the pieces', wholeNumber, 100)
     .action(async (file: string, options: Destination & ConvertOptions) =>
       write(await convert(file, options), options),
     );
   tokenizer
     .command('train')
-    .description('train a small one on texts')
-    .argument('<file>', 'a text a line')
+    .description('train a small tokenizer on texts')
+    .argument('<file>', 'one text per line')
     .addOption(
       new Option('--kind <kind>', 'wordpiece for the encoder, unigram for the decoder')
         .choices(Object.keys(trainers))
         .makeOptionMandatory(),
     )
-    .requiredOption('--size <n>', 'most tokens, special ones included', count)
+    .requiredOption('--size <n>', 'maximum vocabulary, including special tokens', count)
     .requiredOption('--output <file>', 'the tokenizer.json to write')
     .action(async (file: string, options: Destination & TrainOptions) =>
       write(trainers[options.kind](await readTexts(file), options.size), options),

@@ -18,7 +18,7 @@ export interface ClusterOptions {
   readonly onDeath?: (service: ServiceName, why: string) => void;
 }
 
-/** How often a starting service is asked whether it is ready. */
+/** How often a starting service is polled for readiness. */
 const pollMs = 50;
 
 /** The whole chain on this machine: a process each, started again when it dies. */
@@ -34,7 +34,7 @@ export class Cluster {
     this.#children = new Map(serviceNames.map((name) => [name, this.#start(name)]));
   }
 
-  /** Rejects with UNAVAILABLE when a service is given up: at once until all were ready. */
+  /** Rejects with UNAVAILABLE when a service is not restarted any more; until all were ready, at once. */
   get lost(): Promise<never> {
     return this.#lost.promise;
   }
@@ -48,8 +48,8 @@ export class Cluster {
   }
 
   /**
-   * Resolves when every service answers calls. Throws UNAVAILABLE for one that died before, with its
-   * last words, and DEADLINE_EXCEEDED after `timeoutMs`.
+   * Resolves when every service answers calls. Throws UNAVAILABLE with the last line of a service that
+   * ended before, and DEADLINE_EXCEEDED after `timeoutMs`.
    */
   async ready(timeoutMs = 600_000): Promise<void> {
     const { host, ports } = this.#options;

@@ -13,18 +13,18 @@ import { printReport } from './print.ts';
 
 export interface StartOptions {
   readonly host: string;
-  /** Of the gateway; the other services follow it. */
+  /** gRPC port of the gateway; the other services use the next three. */
   readonly port: number;
   readonly metricsPort: number;
   /** A folder or a URL. */
   readonly store: string;
   readonly channels: readonly string[];
-  /** The picture that is sent at the start. */
+  /** File of the image that is sent at the start. */
   readonly image: string;
   readonly once: boolean;
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly print: (text: string) => void;
-  /** Ends it as Ctrl-C does. */
+  /** Stops the cluster, as Ctrl-C does. */
   readonly signal: AbortSignal;
 }
 
@@ -34,12 +34,12 @@ const portOrder = ['gateway', 'vision', 'labeler', 'generator'] as const;
 /**
  * The whole cluster on this machine, with a first report to show that it works.
  *
- * @throws {DomainError} with one clear sentence for a missing picture or release, a port in use, a
+ * @throws {DomainError} with one clear sentence for a missing image or release, a port in use, a
  *   service that does not start or that dies again and again.
  */
 export async function startCluster(options: StartOptions): Promise<void> {
   const { store, channels, image, host, env, print, once, signal } = options;
-  const picture = await readFile(image).catch((error: unknown) => {
+  const encoded = await readFile(image).catch((error: unknown) => {
     throw fileError(error, image);
   });
   await checkRelease(store, channels);
@@ -63,7 +63,7 @@ export async function startCluster(options: StartOptions): Promise<void> {
     await Promise.race([cluster.ready(), stopped]);
     if (signal.aborted) return;
     print(`ready after ${((performance.now() - startMs) / 1000).toFixed(1)} s\n\n`);
-    const report = askGateway(`${host}:${ports.gateway.grpc}`, picture);
+    const report = askGateway(`${host}:${ports.gateway.grpc}`, encoded);
     const response = await Promise.race([report, cluster.lost, stopped]);
     if (response === undefined) return;
     print(`${image}\n\n${printReport(response)}\n`);
@@ -121,12 +121,12 @@ function checkFree(name: string, host: string, port: number): Promise<void> {
   });
 }
 
-async function askGateway(address: string, picture: Uint8Array): Promise<GenerateReportResponse> {
+async function askGateway(address: string, encoded: Uint8Array): Promise<GenerateReportResponse> {
   const telemetry = createTelemetry({ service: 'start', logLevel: 'silent' });
   const channel = openChannel(address, { telemetry });
   try {
     const client = channel.client(reportService);
-    return await client.generateReport({ images: [{ data: picture }], includeLabels: true });
+    return await client.generateReport({ images: [{ data: encoded }], includeLabels: true });
   } finally {
     channel.close();
     await telemetry.close();

@@ -30,6 +30,7 @@ export type Call = CallContext & DeadlineContext;
 export interface Binding {
   readonly definition: ServiceDefinition;
   readonly implementation: ServiceImplementation<ServiceDefinition, DeadlineContext>;
+  readonly middleware: readonly ServerMiddleware[];
 }
 
 /** A service and its handlers, which must be of its methods; middleware runs within the error border. */

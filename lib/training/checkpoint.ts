@@ -10,7 +10,7 @@ import { writing } from './data/disk.ts';
 
 export type StageName = 'labels' | 'stage1' | 'stage2' | 'refit' | 'finish';
 
-/** Where a run stands, beside its tensors: everything that decides what comes next. Plain JSON. */
+/** The position of a run in its training: with the tensors, all that decides what comes next. Plain JSON. */
 export interface RunPosition {
   readonly stage: StageName;
   /** Of the stage, from 0. */
@@ -18,7 +18,7 @@ export interface RunPosition {
   /** Optimiser steps done in this epoch, and in this stage. */
   readonly epochStep: number;
   readonly stageStep: number;
-  /** Validations done in this stage, and how many in a row were no better. */
+  /** Validations of this stage, and how many in a row brought no improvement. */
   readonly validations: number;
   readonly worse: number;
   /** The best value of the stage's metric, and the checkpoint that has it. */
@@ -44,7 +44,7 @@ interface Manifest {
 
 /**
  * The checkpoints of a run: `NAME.safetensors` and, written after it, `NAME.json` with its digest. A
- * file without manifest was never finished and counts for nothing.
+ * file without a manifest was not written completely and is ignored.
  */
 export class RunCheckpoints {
   readonly folder: string;
@@ -91,7 +91,7 @@ export class RunCheckpoints {
     return (await this.#names()).at(-1);
   }
 
-  /** The newest that is whole. `onCorrupt` hears of each that is not and was passed over. */
+  /** The newest intact checkpoint. `onCorrupt` gets the error of each newer one, which is removed. */
   async loadLast(onCorrupt: (error: DomainError) => void): Promise<RunCheckpoint | undefined> {
     for (const name of (await this.#names()).toReversed()) {
       try {
@@ -105,7 +105,7 @@ export class RunCheckpoints {
     return undefined;
   }
 
-  /** Throws CHECKPOINT_CORRUPT where the file is not what was written. */
+  /** Throws CHECKPOINT_CORRUPT where a file is missing or was changed. */
   async load(name: string): Promise<RunCheckpoint> {
     const path = this.#path(name, 'safetensors');
     const corrupt = (what: string, cause?: unknown): DomainError =>
@@ -125,7 +125,8 @@ export class RunCheckpoints {
     );
     if (size < 0) throw corrupt('is missing');
     if (size !== manifest.bytes) throw corrupt(`has ${size} bytes, expected ${manifest.bytes}`);
-    if ((await digestOf(path)) !== manifest.sha256) throw corrupt('its SHA-256 is another');
+    if ((await digestOf(path)) !== manifest.sha256)
+      throw corrupt('its SHA-256 digest differs from the manifest');
     const file = await openSafetensors(path);
     try {
       const tensors = new Map<string, Tensor>();
@@ -149,7 +150,7 @@ export class RunCheckpoints {
   }
 
   async #remove(name: string): Promise<void> {
-    // The manifest first: what is left of a removal cut short is then no checkpoint.
+    // The manifest first: after an interrupted removal no checkpoint is left.
     await rm(this.#path(name, 'json'), { force: true });
     await rm(this.#path(name, 'safetensors'), { force: true });
   }

@@ -16,16 +16,16 @@ import { scheduleOf } from './stages.ts';
 
 export interface EngineOptions extends StageContext {
   readonly backend: Backend;
-  /** Where the models and the frozen weights lie while the stage runs; emptied first. */
+  /** Folder of the models and the frozen weights while the stage runs; emptied first. */
   readonly folder: string;
   /** Inputs of a micro-batch, and of a batch of validation, whose rows are symbolic. */
   readonly inputs: Readonly<Record<string, Type>>;
   readonly validationInputs: Readonly<Record<string, Type>>;
-  /** Optimiser steps of the whole stage, for the schedules. */
+  /** Optimizer steps of the whole stage, for the schedules. */
   readonly totalSteps: number;
   /** Every parameter of the variant. The data of those that are trained moves to the engine. */
   readonly parameters: ReadonlyMap<string, Tensor>;
-  /** Moments and counters to go on from; absent, the stage starts. */
+  /** Moments and counters of a checkpoint; absent: the stage starts. */
   readonly state?: ReadonlyMap<string, Tensor>;
 }
 
@@ -34,13 +34,13 @@ export interface StepResult {
   readonly gradientNorms: readonly number[];
   readonly finite: readonly boolean[];
   readonly accuracies: readonly number[];
-  /** After the last step; 1 where nothing is scaled. */
+  /** Loss scale after the last step; 1 without mixed precision. */
   readonly lossScale: number;
 }
 
 /**
- * One stage in the engine: a Loop over optimiser steps whose state stays with the backend from run to
- * run, and a forward pass for validation that reads the same state.
+ * One stage in the engine: a Loop over optimizer steps whose state stays with the backend between runs,
+ * and a forward pass for validation that reads the same state.
  */
 export class StageEngine {
   readonly trained: readonly string[];
@@ -81,7 +81,7 @@ export class StageEngine {
     return new StageEngine({ ...built, training, validation, inputs }, startState(options, built));
   }
 
-  /** Takes optimiser steps on micro-batches that `makeFeeds` made; the feeds are consumed. */
+  /** Makes optimizer steps on the micro-batches of `makeFeeds`; the feeds are consumed. */
   async step(
     feeds: Readonly<Record<string, Tensor>>,
     steps: number,
@@ -110,9 +110,9 @@ export class StageEngine {
     };
   }
 
-  /** All that is carried, copied out: parameters and buffers, moments, counters. */
+  /** A copy of the whole state: parameters and buffers, moments, counters. */
   async readState(): Promise<Map<string, Tensor>> {
-    // No steps: the loop hands its state through.
+    // With no steps the loop returns its state unchanged.
     const empty = Object.entries(this.#inputs).map(([name, { dtype, shape }]) => {
       const known = [0, ...shape.map((dim) => (typeof dim === 'number' ? dim : 1))];
       const data = dtype === 'int64' ? new BigInt64Array(0) : new Float32Array(0);
@@ -127,7 +127,7 @@ export class StageEngine {
     );
   }
 
-  /** The forward pass as serving runs it: no dropout, running statistics. */
+  /** The forward pass as in serving: no dropout, running statistics. */
   async validate(feeds: Readonly<Record<string, Tensor>>): Promise<Record<string, Tensor>> {
     const state = this.#validationState.map((name) => [name, this.#state[name] as Tensor | Kept]);
     const { fetched } = await this.#validation.run({
@@ -164,7 +164,7 @@ interface Built {
   readonly program: TrainingProgram;
   readonly validation: Graph;
   readonly trained: readonly string[];
-  /** What the validation graph is fed of the state. */
+  /** The part of the state that the validation graph reads. */
   readonly validationState: readonly string[];
 }
 
@@ -175,7 +175,7 @@ function build(options: EngineOptions): Built {
     Object.fromEntries(
       Object.entries(types).map(([name, { dtype, shape }]) => [name, input(name, dtype, shape)]),
     );
-  // Validation first: it names every parameter that the stage reads.
+  // Validation first: its graph names every parameter that the stage reads.
   const batch = fed(validationInputs);
   const outputs = Object.entries(stageModel(root, batch, options)) as [keyof StageResult, Value][];
   const trainable = root.specs.filter(({ name, isBuffer }) => !isBuffer && plan.isTrained(name));
@@ -184,10 +184,10 @@ function build(options: EngineOptions): Built {
   );
   const { weightDecay, maxNorm, beta1, beta2, epsilon } = config.optimizer;
   const isDecayed = new Set(
-    // Biases and the gains of norms are not pulled to zero, as is usual with AdamW.
+    // No weight decay for biases and the gains of norms, as is usual with AdamW.
     trainable.filter(({ shape }) => shape.length > 1).map(({ name }) => name),
   );
-  // Embeddings, convolutions and the classifier are no maps between hidden states.
+  // Only matrices between hidden states: not embeddings, convolutions, or the classifier.
   const isInner = new Set(
     trainable
       .filter(
@@ -238,7 +238,7 @@ function build(options: EngineOptions): Built {
   };
 }
 
-/** Writes models beside the weights that they do not carry: `frozen.safetensors`. */
+/** Writes models beside `frozen.safetensors`, which holds the weights that are not trained. */
 async function modelWriter(
   { parameters, folder, plan }: EngineOptions,
   { trained }: Built,

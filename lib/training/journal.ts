@@ -10,8 +10,8 @@ export interface JournalLine {
 }
 
 /**
- * metrics.jsonl: what was measured, in the order of the steps. A run that goes on from a checkpoint
- * first forgets what came after it, so that no step is told twice.
+ * metrics.jsonl: the metrics of a run, in the order of the steps. A run that goes on from a checkpoint
+ * first removes the lines after it, so that no step is recorded twice.
  */
 export class Journal {
   readonly path: string;

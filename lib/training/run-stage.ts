@@ -20,15 +20,15 @@ export interface StageOptions {
   readonly plan: StagePlan;
   readonly source: FeedSource;
   readonly positiveWeights: readonly number[];
-  /** Every parameter of the variant as the stage finds it. */
+  /** Every parameter of the variant at the start of the stage. */
   readonly parameters: Parameters;
-  /** Where to go on; absent, the stage starts. */
+  /** The checkpoint to go on from; absent: the stage starts. */
   readonly resumed: RunCheckpoint | undefined;
-  /** Writes reports of some validation studies with these parameters, and measures them. */
+  /** Generates reports of some validation studies with these parameters, and measures them. */
   readonly generate: (parameters: Parameters) => Promise<GeneratedScores>;
 }
 
-/** What a validation found; a line of metrics.jsonl and one value of early stopping. */
+/** The metrics of a validation: a line of metrics.jsonl, and the value for early stopping. */
 type Scores = Validation & Partial<GeneratedScores>;
 
 const fresh = (plan: StagePlan, metricLines: number, elapsedMs: number): RunPosition => ({
@@ -44,11 +44,11 @@ const fresh = (plan: StagePlan, metricLines: number, elapsedMs: number): RunPosi
 });
 
 /**
- * Trains one stage to its end, from its start or from a checkpoint, and gives every parameter of the
- * variant after it: those of the best validation where the stage stops early, else the last.
+ * Trains one stage to its end, from its start or from a checkpoint. Returns every parameter of the
+ * variant: those of the best validation where the stage stops early, else the last.
  *
- * Throws LOSS_NOT_FINITE naming step and studies, what `check` throws, and the signal's reason; in
- * all but the first case after writing a checkpoint.
+ * Throws LOSS_NOT_FINITE that names the step and its studies, what `check` throws, and, after writing a
+ * checkpoint, the signal's reason.
  */
 export async function runStage(options: StageOptions, elapsedMs: number): Promise<Parameters> {
   const { context, plan, source, parameters, resumed } = options;
@@ -74,7 +74,7 @@ export async function runStage(options: StageOptions, elapsedMs: number): Promis
   }
 }
 
-/** Optimiser steps of an epoch: the rest of the studies waits for another epoch's order. */
+/** Optimizer steps of an epoch. Studies beyond the last whole step are left for another epoch. */
 function stepsOf({ context: { config, prepared } }: StageOptions): number {
   const effective = config.batch.size * config.batch.accumulation;
   return Math.max(1, Math.floor(prepared.splits.train.length / effective));
@@ -115,7 +115,7 @@ class StageRun {
       const chunk = await ahead;
       const after = this.#after(chunk.steps);
       ahead = this.#prepare(after);
-      // Nobody may be left to hear of it; whoever awaits it does.
+      // It is awaited in the next turn, and may fail before.
       ahead.catch(() => {});
       try {
         await this.#step(chunk, after);
@@ -135,7 +135,7 @@ class StageRun {
     await this.#checkFinite(result, chunk);
     const before = this.#position;
     this.#position = after;
-    await this.#tell(result, chunk);
+    await this.#report(result, chunk);
     if (this.#validationIsDue(before)) {
       await inSpan(context.tracer, 'validation', () => this.#validate());
     }
@@ -159,8 +159,8 @@ class StageRun {
   }
 
   /**
-   * The feeds of the next run of the engine. Runs begin at multiples of `stepsPerRun` within an epoch,
-   * so that a resumed run makes the same ones: padding is up to the longest report of a run.
+   * The feeds of the next run of the engine. Runs begin at multiples of `stepsPerRun` within an epoch, so
+   * that a resumed training makes the same ones: all are padded to the longest report of their run.
    */
   async #prepare({ epoch, epochStep }: RunPosition): Promise<Chunk> {
     const { source, context, plan } = this.#options;
@@ -196,7 +196,7 @@ class StageRun {
     if (plan.resampled) return resampled(train, positiveWeights, seed, epoch);
     const mixed = shuffled(train, ({ id }) => id, seed, purpose);
     if (plan.reportLoss === 0) return mixed;
-    // What is over the last whole step is not read in this epoch.
+    // Studies beyond the last whole step are not read in this epoch.
     const effective = batch.size * batch.accumulation;
     const used = mixed.slice(0, Math.max(effective, this.#stepsPerEpoch * effective));
     const lengthOf = (study: PreparedStudy): number =>
@@ -223,7 +223,7 @@ class StageRun {
     });
   }
 
-  async #tell(result: StepResult, chunk: Chunk): Promise<void> {
+  async #report(result: StepResult, chunk: Chunk): Promise<void> {
     const { context, plan } = this.#options;
     const { stageStep, epoch } = this.#position;
     const total = this.#stepsPerEpoch * plan.epochs;
@@ -278,10 +278,10 @@ class StageRun {
     await journal.add({ kind: 'validation', stage: plan.name, step, epoch, ...scores });
     reporter.event('validation', { stage: plan.name, step, epoch, ...scores });
     this.#position = { ...this.#position, validations: number };
-    await this.#judge(scores);
+    await this.#compareWithBest(scores);
   }
 
-  async #judge(scores: Scores): Promise<void> {
+  async #compareWithBest(scores: Scores): Promise<void> {
     const { metric, minDelta, patience } = this.#options.plan.earlyStopping;
     const value = scores[metric];
     if (value === undefined || patience === 0) return;
@@ -342,7 +342,7 @@ class StageRun {
       return this.#merged((await context.checkpoints.load(best.checkpoint)).tensors);
     } catch (error) {
       if (!(error instanceof DomainError)) throw error;
-      const message = `${error.message}; the last weights are taken instead of the best`;
+      const message = `${error.message}; the last weights are used instead of the best`;
       context.reporter.event('warning', { reason: error.reason, message });
       return this.#parameters();
     }

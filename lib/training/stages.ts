@@ -3,7 +3,7 @@ import { isLabelVariant } from '../models/variants.ts';
 import type { StageName } from './checkpoint.ts';
 import type { EarlyStopping, TrainingConfig } from './config.ts';
 
-/** What of a study goes in: its picture, or what the frozen vision encoder made of it. */
+/** The input of a stage: the image of a study, or its features by the frozen vision encoder. */
 type Reads = 'grey' | 'tokens' | 'pooled';
 type TrainedStage = Exclude<StageName, 'finish'>;
 
@@ -16,7 +16,7 @@ export interface StagePlan {
   readonly reportLoss: number;
   readonly labelLoss: number;
   readonly isTrained: (parameter: string) => boolean;
-  /** Batch normalisation takes the batch's own statistics, and keeps the running ones. */
+  /** Batch normalization uses the batch's own statistics, and updates the running ones. */
   readonly batchStatistics: boolean;
   readonly rate: (parameter: string, totalSteps: number) => Rate;
   readonly resampled: boolean;
@@ -25,7 +25,7 @@ export interface StagePlan {
 }
 
 const partOf = (parameter: string): string => parameter.split('.', 1)[0] ?? '';
-/** The linear map between encoder and decoder goes with the decoder, which it serves. */
+/** The linear map between encoder and decoder is trained with the decoder. */
 const groupOf = (parameter: string): string =>
   partOf(parameter) === 'projection' ? 'decoder' : partOf(parameter);
 
@@ -51,14 +51,14 @@ export const scheduleOf = (rate: Rate): Schedule =>
     ? constantSchedule(rate.peak)
     : cosineSchedule(rate);
 
-/** What the schedule gives at a step, for people to see. */
+/** The learning rate at a step, as the schedule computes it; for reports of progress. */
 export function rateAt({ peak, floor, warmupSteps, totalSteps }: Rate, step: number): number {
   if (step < warmupSteps) return ((step + 1) * peak) / warmupSteps;
   const done = Math.min(1, (step - warmupSteps) / (totalSteps - warmupSteps));
   return (peak + floor) / 2 + (Math.cos(Math.PI * done) * (peak - floor)) / 2;
 }
 
-/** The stages of a run that train anything, in their order. */
+/** The stages that a run trains, in order. */
 export function planStages(config: TrainingConfig): StagePlan[] {
   const { labels, stage1, stage2 } = config;
   const oneRate =

@@ -21,7 +21,7 @@ interface Speed {
   readonly cpuUtilization?: number;
 }
 
-/** Speed over the last half minute, and how long the rest takes at it. */
+/** Training speed over the last half minute, and the remaining time at that speed. */
 export class Throughput {
   readonly #totalSteps: number;
   #marks: Mark[] = [];
@@ -35,7 +35,7 @@ export class Throughput {
   after(step: number, studies: number, tokens: number): Speed {
     const [at, cpu] = [performance.now(), cpuSeconds()];
     if (this.#marks.length === 0) {
-      // The first run of the engine warms up: it is where measuring begins.
+      // The first run of the engine includes its warm-up: measuring begins after it.
       this.#marks.push({ at, step, studies: 0, tokens: 0, cpu });
       return { studiesPerSecond: 0, tokensPerSecond: 0, etaSeconds: null };
     }

@@ -30,13 +30,13 @@ export interface Trained {
   readonly parameters: Parameters;
   readonly calibration: ReleaseLabels;
   readonly distribution: OutOfDistribution;
-  /** Holds the graphs and weights that serve it. */
+  /** Folder of the graphs and weights that serve it. */
   readonly models: string;
 }
 
 /**
- * The whole procedure of a run, from where its last checkpoint left it: label classifier, stage 1,
- * stage 2, the classifier anew, then thresholds, temperatures and the distribution of the features.
+ * The whole procedure of a run, from its last checkpoint: label classifier, stage 1, stage 2, the
+ * classifier again, then thresholds, temperatures and the distribution of the features.
  */
 export async function train(context: RunContext): Promise<Trained> {
   const { config, checkpoints, journal, reporter, folder } = context;
@@ -119,7 +119,7 @@ function sourceOf(
   return { plan, config, preset, prepared, texts, features, imageTokens: tokens };
 }
 
-/** (negatives / positives)^power per label, at least 1: the rarer a label, the more a positive counts. */
+/** Weight of a positive per label, at least 1: (negatives / positives)^power. */
 function weightsOf({ prepared, config }: RunContext): readonly number[] {
   const { imbalance, positiveWeightPower, maxPositiveWeight, uncertain } = config.labels;
   const { train } = prepared.splits;
@@ -134,7 +134,7 @@ function weightsOf({ prepared, config }: RunContext): readonly number[] {
   });
 }
 
-/** The features of training and validation studies under the vision encoder as it is now. */
+/** The features of training and validation studies under the present vision encoder. */
 async function featuresOf(context: RunContext, parameters: Parameters): Promise<FeatureCache> {
   const { folder, config, preset, prepared, backend, reporter, signal } = context;
   const vision = new Map(parameters.entries().filter(([name]) => name.startsWith('vision.')));
@@ -151,7 +151,7 @@ async function featuresOf(context: RunContext, parameters: Parameters): Promise<
       const source = { ...sourceOf(context, plan, undefined) };
       const feeds = await makeFeeds(source, { studies, size: studies.length, epoch: null, signal });
       const { grey } = feeds;
-      if (!grey) throw new RangeError('no pictures');
+      if (!grey) throw new RangeError('the feeds hold no images');
       return { ...grey, shape: grey.shape.slice(1) };
     },
     onProgress: (done, total) => {
@@ -260,7 +260,8 @@ async function calibrate(
   const pooled = (rows: readonly Features[]): Float32Array[] => rows.map((row) => row.pooled);
   for (const { logits } of features) {
     if (logits.every(Number.isFinite)) continue;
-    const message = 'the classifier gives numbers that are not finite on the validation studies';
+    const message =
+      'the logits of the label classifier on the validation studies are NaN or infinite';
     throw new DomainError('FAILED_PRECONDITION', 'LOSS_NOT_FINITE', message);
   }
   return {

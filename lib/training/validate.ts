@@ -13,7 +13,7 @@ export interface Validation {
 
 const first = (tensor: Tensor | undefined): number => Number(tensor?.data[0] ?? 0);
 
-/** One pass over the validation studies, as serving would see them. */
+/** One pass over the validation studies, without augmentation or dropout, as in serving. */
 export async function validate(
   engine: StageEngine,
   source: FeedSource,
@@ -27,7 +27,7 @@ export async function validate(
     const feeds = unstacked(
       await makeFeeds(source, { studies: part, size: part.length, epoch: null }),
     );
-    // The feeds are read again below, so they are not given away.
+    // The feeds are read again below, so their memory is not transferred.
     const result = await engine.validate(feeds);
     loss += first(result['loss']) * part.length;
     rows += part.length;
@@ -52,8 +52,8 @@ function countLabels(
   const [targets, labelled] = [feeds['targets']?.data ?? [], feeds['labelled']?.data ?? []];
   for (let i = 0; i < logits.data.length; i++) {
     if (labelled[i] !== 1) continue;
-    const [said, is] = [Number(logits.data[i]) > 0, targets[i] === 1];
-    if (said && is) decided.both += 1;
-    else if (said !== is) decided.wrong += 1;
+    const [decision, truth] = [Number(logits.data[i]) > 0, targets[i] === 1];
+    if (decision && truth) decided.both += 1;
+    else if (decision !== truth) decided.wrong += 1;
   }
 }

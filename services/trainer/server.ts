@@ -8,7 +8,7 @@ import { RunDatabase } from '../../lib/training/database.ts';
 import { type Executor, processExecutor } from './runs/executor.ts';
 import { showProgress } from './runs/metrics.ts';
 import { Runner } from './runs/runner.ts';
-import { nameRequestFields, trainerImplementation } from './service.ts';
+import { trainerImplementation } from './service.ts';
 import type { TrainerSettings } from './config.ts';
 import { evaluateOneAtATime } from './evaluation.ts';
 
@@ -48,7 +48,7 @@ export async function start(
     closing: closing.signal,
   });
   showProgress(database, telemetry.metrics);
-  const services = [bind(trainerService, implementation, [nameRequestFields])];
+  const services = [bind(trainerService, implementation)];
   const { server, metrics } = await startWatchedServer(config, telemetry, services);
   runner.start();
   server.setReady(true);

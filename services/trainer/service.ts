@@ -1,4 +1,4 @@
-import type { ServerMiddleware, ServiceImplementation } from 'nice-grpc';
+import type { ServiceImplementation } from 'nice-grpc';
 import { type SplitName, splitNames } from '../../lib/data/dataset.ts';
 import { DomainError, invalidArgument } from '../../lib/errors.ts';
 import type { DeadlineContext } from '../../lib/rpc/deadline.ts';
@@ -52,10 +52,8 @@ const maxRequestIdLength = 128;
 type Implementation = ServiceImplementation<Service<TrainerServiceMethods>, DeadlineContext>;
 
 /** Translates between the messages of TrainerService and the functions that do the work. */
-export const trainerImplementation = (trainer: TrainerParts): Implementation => ({
-  ...runMethods(trainer),
-  ...releaseMethods(trainer),
-});
+export const trainerImplementation = (trainer: TrainerParts): Implementation =>
+  namingRequestFields({ ...runMethods(trainer), ...releaseMethods(trainer) });
 
 type RunMethods = Pick<
   Implementation,
@@ -181,17 +179,29 @@ const requestFields: Readonly<Record<string, string>> = {
   expectedGeneration: 'expected_generation',
 };
 
-/** Errors name the field of the request, as the proto spells it. */
-export const nameRequestFields: ServerMiddleware = async function* nameRequestFields(
-  call,
-  context,
-) {
-  try {
-    return yield* call.next(call.request, context);
-  } catch (error) {
+type Handler = (...call: readonly unknown[]) => Promise<unknown> | AsyncGenerator;
+
+/** The same methods, whose errors name the field of the request as the proto spells it. */
+function namingRequestFields(methods: Implementation): Implementation {
+  const fail = (error: unknown): never => {
     throw withField(error, (field) => requestFields[field] ?? field);
+  };
+  async function* eventsOf(events: AsyncGenerator): AsyncGenerator {
+    try {
+      yield* events;
+    } catch (error) {
+      fail(error);
+    }
   }
-};
+  const named = Object.entries<Handler>(methods as never).map(([name, handle]) => {
+    const wrapped: Handler = (...call) => {
+      const answer = handle(...call);
+      return 'next' in answer ? eventsOf(answer) : answer.catch(fail);
+    };
+    return [name, wrapped];
+  });
+  return Object.fromEntries(named) as Implementation;
+}
 
 function runId(name: string): string {
   const id = /^trainingRuns\/(run-[0-9a-z]+)$/.exec(name)?.[1];

@@ -9,7 +9,7 @@ export async function radscribe(...args: readonly string[]): Promise<string> {
   const program = new Command('radscribe').exitOverride();
   for (const register of commands) register(program);
   const printed: string[] = [];
-  const write = process.stdout.write;
+  const write = process.stdout.write.bind(process.stdout);
   process.stdout.write = (text: string | Uint8Array) => {
     printed.push(String(text));
     return true;

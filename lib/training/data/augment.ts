@@ -1,7 +1,7 @@
 import { hashName, mix32 } from '../../models/init.ts';
 import type { TrainingConfig } from '../config.ts';
 
-/** Numbers in [0, 1) that (seed, name, epoch) alone decide. */
+/** Random numbers in [0, 1) that depend only on (seed, name, epoch). */
 export function seededUniform(seed: number, name: string, epoch: number): () => number {
   const key = mix32(mix32(hashName(name) + Math.imul(seed, 0x9e3779b9)) + epoch);
   let count = 0;
@@ -14,8 +14,8 @@ export function plainGrey(pixels: Uint16Array, out: Float32Array, offset: number
 }
 
 /**
- * Turns, shifts and changes the contrast of a square picture, bilinear, edges repeated; writes grey
- * 0..1. `uniform` decides all of it.
+ * Rotates and shifts a square image and changes its contrast: bilinear, edges repeated. Writes grey
+ * 0..1. `uniform` gives the random numbers.
  */
 export function augmentGrey(
   pixels: Uint16Array,

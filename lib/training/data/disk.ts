@@ -1,6 +1,6 @@
 import { DomainError } from '../../errors.ts';
 
-/** Names a full or read-only disk for what it is; any other error is passed on. */
+/** A DomainError for a full or read-only disk; any other error is returned unchanged. */
 function diskError(error: unknown, path: string): unknown {
   const code = error instanceof Error && 'code' in error ? error.code : undefined;
   const reasons: Readonly<Record<string, readonly [string, string]>> = {
@@ -18,7 +18,7 @@ function diskError(error: unknown, path: string): unknown {
   });
 }
 
-/** Runs `write`, naming a full disk. */
+/** Runs `write`. Throws DISK_FULL and DISK_READ_ONLY. */
 export async function writing<T>(path: string, write: () => Promise<T>): Promise<T> {
   try {
     return await write();

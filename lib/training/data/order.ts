@@ -6,8 +6,8 @@ import type { PreparedStudy } from './prepared.ts';
 const window = 8;
 
 /**
- * An epoch's order in which the studies of one run of the engine are of similar length, for all of a
- * run are padded to its longest report: shuffled, sorted by length a few runs at a time, cut into runs,
+ * An epoch's order in which the studies of one run of the engine have reports of similar length, as all
+ * are padded to the longest: shuffled, sorted by length a few runs at a time, cut into runs,
  * and runs and studies shuffled again. A last run that is shorter stays last.
  */
 export function byLength(
@@ -31,7 +31,7 @@ export function byLength(
   return [...shuffled(runs, first, seed, `${purpose} runs`), ...(last ? [last] : [])].flat();
 }
 
-/** Draws as many studies with replacement, more often the rarer the labels are that they have. */
+/** Draws as many studies with replacement; the rarer a study's labels, the more often. */
 export function resampled(
   studies: readonly PreparedStudy[],
   positiveWeights: readonly number[],

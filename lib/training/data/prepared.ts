@@ -17,7 +17,7 @@ import { type Preprocessing, resize } from '../../image/preprocess.ts';
 import { type LabelState, observations } from '../../text/labels/observations.ts';
 import { writing } from './disk.ts';
 
-/** A study as training reads it, again and again: its text, its labels, and where its pixels lie. */
+/** A study as training reads it: its text, its labels, and the place of its pixels. */
 export interface PreparedStudy {
   readonly id: string;
   readonly split: SplitName;
@@ -33,7 +33,7 @@ export interface PreparedStudy {
 export interface Prepared {
   readonly fingerprint: string;
   readonly name: string;
-  /** By id; damaged studies and empty reports are left out. */
+  /** Ordered by id, without damaged studies and empty reports. */
   readonly splits: Readonly<Record<SplitName, readonly PreparedStudy[]>>;
   readonly leftOut: Readonly<Record<string, number>>;
   /** Grey 0..65535, height x width of the preprocessing. */
@@ -43,16 +43,16 @@ export interface Prepared {
 
 export interface PrepareOptions {
   readonly preprocessing: Preprocessing;
-  /** Studies wanted of each split; all where not told. */
+  /** At most this many studies of each split; default: all. */
   readonly limits: Readonly<Partial<Record<SplitName, number | undefined>>>;
   readonly seed: number;
-  /** Folder that keeps prepared datasets, for every run that reads the same. */
+  /** Folder of prepared datasets, shared by all runs. */
   readonly cache: string;
   readonly onProgress?: (done: number, total: number) => void;
   readonly signal?: AbortSignal;
 }
 
-/** Changes when what is written below does. */
+/** Version of the format written below. */
 const edition = 1;
 
 interface Manifest {
@@ -63,8 +63,8 @@ interface Manifest {
 }
 
 /**
- * Decodes and resizes every study once, into a folder of the cache that its content names. Two runs
- * that do so at the same time write the same; the folder appears whole or not at all.
+ * Decodes and resizes every study once, into a folder of the cache that is named by its content. Two
+ * runs may do so at the same time: they write the same, and the folder appears complete or not at all.
  *
  * Throws DATASET_EMPTY for a split without studies, DATASET_DAMAGED from the stream, DISK_FULL.
  */
@@ -124,7 +124,7 @@ async function writeFolder(
   const total = idsOf(chosen).length;
   let before = 0;
   for (const split of splitNames) {
-    // The same dataset, cut to what was chosen, with the stream's order and its rule for damage.
+    // The dataset, cut to the chosen studies, in the stream's order and with its rule for damage.
     const cut = { ...dataset, splits: { ...dataset.splits, [split]: chosen[split] } };
     let end: Position = startOf(cut, split);
     const studies = streamStudies(cut, end, {
@@ -189,6 +189,6 @@ async function readPixels(
   const buffer = new Uint8Array(bytes);
   const { bytesRead } = await file.read(buffer, 0, bytes, index * bytes);
   if (bytesRead === bytes) return new Uint16Array(buffer.buffer);
-  const message = `${folder}: pixels.u16 ends within study ${index}; delete the folder to prepare it anew`;
+  const message = `${folder}: pixels.u16 ends within study ${index}; delete the folder to prepare it again`;
   throw new DomainError('DATA_LOSS', 'CACHE_TRUNCATED', message, { field: folder });
 }

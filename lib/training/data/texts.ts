@@ -25,13 +25,13 @@ const labelsOf = (labels: readonly LabelState[]): string =>
 /** T5's pad token, which also starts a sequence, and its end. */
 const [start, end] = [0, 1];
 
-/** The tokens of the studies: what the encoder reads, and what the decoder is to write. */
+/** The tokens of the studies: what the encoder reads, and what the decoder must generate. */
 export interface Texts {
   readonly encoder: Tokenizer;
   readonly decoder: Tokenizer;
   /** The text part of the joint stream, closed by [SEP]. */
   encoderIds(study: PreparedStudy): readonly number[];
-  /** What the decoder reads, from the start token on, and what it is to answer, eos last. */
+  /** What the decoder reads, beginning with the start token, and its targets, eos last. */
   decoderIds(study: PreparedStudy): {
     readonly reads: readonly number[];
     readonly answers: readonly number[];
@@ -98,7 +98,7 @@ export function loadTexts(
   };
 }
 
-/** By the study itself, not its id: a study may be shown again with other labels. */
+/** By the study itself, not its id: the same study may come again with other labels. */
 function remember<T>(work: (study: PreparedStudy) => T): (study: PreparedStudy) => T {
   const known = new WeakMap<PreparedStudy, { readonly value: T }>();
   return (study) => {
