@@ -16,7 +16,7 @@ import {
   zip,
 } from './support/datasets.ts';
 
-/** Film ids as MIMIC writes them. */
+/** Image ids as MIMIC writes them. */
 const dicom = (number: number) => `${number}`.padStart(8, '0').concat('-6e3a4b1c-8d9e0f2a');
 
 const studies: readonly MimicStudy[] = [
@@ -24,7 +24,7 @@ const studies: readonly MimicStudy[] = [
     subject: 10_000_032,
     study: 50_414_267,
     split: 'train',
-    films: [
+    images: [
       { dicom: dicom(3), view: 'LATERAL' },
       { dicom: dicom(2), view: 'PA' },
       { dicom: dicom(1), view: 'PA' },
@@ -36,7 +36,7 @@ const studies: readonly MimicStudy[] = [
     subject: 10_000_764,
     study: 57_375_967,
     split: 'train',
-    films: [{ dicom: dicom(4), view: 'AP' }],
+    images: [{ dicom: dicom(4), view: 'AP' }],
     labels: { 'Support Devices': '1.0' },
     report: mimicReport('Lines are in place.'),
   },
@@ -44,14 +44,14 @@ const studies: readonly MimicStudy[] = [
     subject: 10_000_898,
     study: 50_771_383,
     split: 'train',
-    films: [{ dicom: dicom(5), view: 'PA' }],
+    images: [{ dicom: dicom(5), view: 'PA' }],
     report: mimicReport('There is a fracture.'),
   },
   {
     subject: 11_000_011,
     study: 51_029_426,
     split: 'validate',
-    films: [
+    images: [
       { dicom: dicom(6), view: 'PA' },
       { dicom: dicom(7), view: 'LL' },
     ],
@@ -62,7 +62,7 @@ const studies: readonly MimicStudy[] = [
     subject: 19_999_987,
     study: 58_621_812,
     split: 'test',
-    films: [
+    images: [
       { dicom: dicom(9), view: '' },
       { dicom: dicom(8), view: 'PA' },
     ],
@@ -72,13 +72,13 @@ const studies: readonly MimicStudy[] = [
 ];
 const [first] = studies as readonly [MimicStudy, ...MimicStudy[]];
 
-/** As many studies as asked, alike but for their numbers, each with one PA film. */
+/** `count` studies that differ only in their numbers, each with one PA image. */
 function many(count: number, split: SplitName = 'train', offset = 0): MimicStudy[] {
   return Array.from({ length: count }, (_, index) => ({
     ...first,
     study: first.study + offset + index,
     split,
-    films: [{ dicom: dicom(100 + offset + index), view: 'PA' }],
+    images: [{ dicom: dicom(100 + offset + index), view: 'PA' }],
   }));
 }
 
@@ -92,15 +92,15 @@ async function read(dataset: Dataset, split: SplitName): Promise<Study[]> {
 
 const ids = (dataset: Dataset, split: SplitName) => dataset.splits[split].map(({ id }) => id);
 
-test('the published splits are kept, and a study is its PA film', async (t) => {
+test('the published splits are kept, and a study is its PA image', async (t) => {
   const dataset = await openMimic(await folder(t, await mimicFiles(studies)));
   t.deepEqual(ids(dataset, 'train'), ['s50414267', 's50771383']);
   t.deepEqual(ids(dataset, 'validate'), ['s51029426']);
   t.deepEqual(ids(dataset, 'test'), ['s58621812']);
-  t.deepEqual(dataset.leftOut, { 'no PA film': 1 });
+  t.deepEqual(dataset.leftOut, { 'no PA image': 1 });
   const [study] = await read(dataset, 'train');
   t.is(study?.view, 'PA');
-  // Of two PA films, the first by name.
+  // Of two PA images, the first by name.
   t.deepEqual(
     study?.images.map(({ name }) => name),
     [`files/p10/p10000032/s50414267/${dicom(1)}.jpg`],
@@ -111,7 +111,7 @@ test('the published splits are kept, and a study is its PA film', async (t) => {
   t.deepEqual([decoded?.width, decoded?.height], [24, 20]);
 });
 
-test('all views means every film of every study, frontal ones first', async (t) => {
+test('all views means every image of every study, frontal ones first', async (t) => {
   const root = await folder(t, await mimicFiles(studies));
   const dataset = await openMimic(root, { views: 'all' });
   t.is(dataset.splits.train.length, 3);
@@ -216,7 +216,7 @@ test('missing, corrupt and empty studies are told apart', async (t) => {
   await rm(join(root, `${path(0)}.txt`));
   await rm(join(root, `${path(1)}/${dicom(101)}.jpg`));
   await truncate(join(root, `${path(2)}/${dicom(102)}.jpg`), 90);
-  await writeFile(join(root, `${path(3)}/${dicom(103)}.jpg`), '<html>not a picture</html>');
+  await writeFile(join(root, `${path(3)}/${dicom(103)}.jpg`), '<html>not an image</html>');
   await writeFile(
     join(root, `${path(4)}.txt`),
     'FINAL REPORT\n INDICATION:  cough.\n FINDINGS:\n IMPRESSION:\n',
@@ -277,7 +277,7 @@ for (const [what, text, message] of [
     /csv\.gz:2: study_id is not a number/,
   ],
   [
-    'a film id that leaves the folder',
+    'an image id that leaves the folder',
     `${header}\n../${row}\n`,
     /csv\.gz:2: dicom_id is not a file name/,
   ],
@@ -296,7 +296,7 @@ test('a table whose compression ends early, or is none, is refused', async (t) =
   }
 });
 
-test('a split or a label that nobody publishes is refused with file and line', async (t) => {
+test('an unknown split or label is refused with file and line', async (t) => {
   const tables = mimicTables([first]);
   const split = gzipSync('dicom_id,study_id,subject_id,split\na,50414267,10000032,holdout\n');
   await t.throwsAsync(

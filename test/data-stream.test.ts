@@ -26,7 +26,7 @@ function numbered(
       return { findings: id, impression: '', indication: '', labels, labelsFrom: 'given' };
     },
     image: async () => {
-      throw new Error('no pictures here');
+      throw new Error('no images here');
     },
   });
 }
@@ -191,7 +191,7 @@ test('damage from before a resume still counts against the limit', async (t) => 
   t.regex(error?.message ?? '', /s01\.png.*s08\.png/s);
 });
 
-test('unless told, one study in a hundred may be damaged', async (t) => {
+test('by default, one study in a hundred may be damaged', async (t) => {
   const one = numbered(90, { s10: gone('s10.png') });
   t.is((await idsOf(one, startOf(one, 'train'))).length, 89);
   const two = numbered(90, { s10: gone('s10.png'), s11: gone('s11.png') });

@@ -92,7 +92,7 @@ test('a sentencepiece model that T5 cannot use is refused with the reason', (t) 
     [{ pieces, normalizerSpec: { ...normalizerSpec, prefix: false } }, /without a leading space/],
     [{ pieces: pieces.filter(({ type }) => type !== 2) }, /expected one unknown piece/],
     [{ pieces: pieces.slice(2) }, /lacks <\/s>/],
-    [{}, /it has no pieces/],
+    [{}, /has no pieces/],
   ];
   for (const [message, expected] of cases) {
     const error = t.throws(

@@ -46,7 +46,7 @@ export function registerData(program: Command): void {
         .makeOptionMandatory(),
     )
     .addOption(
-      new Option('--views <which>', 'the frontal film of a study, or all of its films')
+      new Option('--views <which>', 'the frontal image of a study, or all of its images')
         .choices(['frontal', 'all'])
         .default('frontal'),
     )
@@ -56,7 +56,7 @@ export function registerData(program: Command): void {
       whole,
       0,
     )
-    .option('--size <pixels>', 'phantom: edge length of the films', whole, 256)
+    .option('--size <pixels>', 'phantom: edge length of the images', whole, 256)
     .option('--reports <path>', 'mimic: the reports, a folder or mimic-cxr-reports.zip')
     .addOption(
       new Option('--labels <labeler>', 'mimic: whose labels')
@@ -64,7 +64,7 @@ export function registerData(program: Command): void {
         .default('chexpert'),
     )
     .option('--paper-subset', 'mimic: 10,000 studies to train on and 500 to validate')
-    .option('--no-decode', 'read the reports only: faster, but finds no missing or corrupt film')
+    .option('--no-decode', 'read the reports only: faster, but finds no missing or corrupt images')
     .option('--json', 'print JSON')
     .action(inspect);
   registerPhantomCommands(data);
@@ -97,7 +97,7 @@ const facts: Readonly<Record<string, (split: SplitInspection) => string>> = {
   'empty reports': ({ empty }) => `${empty}`,
   missing: ({ skipped }) => `${skipped.filter(({ kind }) => kind === 'missing').length}`,
   corrupt: ({ skipped }) => `${skipped.filter(({ kind }) => kind === 'corrupt').length}`,
-  films: ({ views }) => counted(views),
+  images: ({ views }) => counted(views),
   labels: ({ labelsFrom }) => counted(labelsFrom),
 };
 
