@@ -312,7 +312,7 @@ test('malformed tables are refused with file and line, and without their text', 
   }
 });
 
-test('a folder of another kind is refused with the names that were looked for', async (t) => {
+test('a folder of another kind is refused with the expected names', async (t) => {
   await t.throwsAsync(openIu(await folder(t, {})), {
     code: 'NOT_FOUND',
     message: 'ecgen-radiology or NLMCXR_reports/ecgen-radiology: no such file',

@@ -140,7 +140,7 @@ test('labels are the given ones, or else extracted where the table has no row or
   t.is(extracted?.Cardiomegaly, 'positive');
 });
 
-test('reports are read from the archive, from its folder, or from where they are said to be', async (t) => {
+test('reports are read from the archive, from its folder, or from the given path', async (t) => {
   const reports = Object.fromEntries(
     studies.map((study) => [`${mimicPath(study)}.txt`, study.report]),
   );
@@ -248,7 +248,7 @@ test('tables are read unpacked too', async (t) => {
   t.deepEqual(ids(await openMimic(root, { labels: 'extracted' }), 'train'), ['s50414267']);
 });
 
-test('a table that is missing is named as it is published', async (t) => {
+test('a missing table is reported by its published name', async (t) => {
   const root = await folder(t, {});
   await t.throwsAsync(openMimic(root), {
     code: 'NOT_FOUND',
@@ -288,7 +288,7 @@ for (const [what, text, message] of [
   });
 }
 
-test('a table whose compression ends early, or is none, is refused', async (t) => {
+test('a table whose compressed data end early, or are not compressed, is refused', async (t) => {
   const whole = mimicTables(many(50))['mimic-cxr-2.0.0-metadata.csv.gz'] as Uint8Array;
   for (const damaged of [whole.subarray(0, whole.length - 40), 'dicom_id']) {
     const root = await folder(t, { 'mimic-cxr-2.0.0-metadata.csv.gz': damaged });

@@ -67,7 +67,7 @@ for (const [name, steps] of [
   });
 }
 
-test('JPEG-LS near-lossless stays within the error that it was allowed', async (t) => {
+test('JPEG-LS near-lossless stays within its allowed error', async (t) => {
   const image = await decodeFixture('jpeg-ls-near-12');
   t.true(maxDifference(image.pixels, greys(12)) <= Math.ceil((3 * 65535) / 4095));
 });
@@ -117,7 +117,7 @@ test('MONOCHROME1 is the inverse of MONOCHROME2, under a window as under the aut
   }
 });
 
-test('Bits outside the stored ones are ignored, wherever the high bit stands', async (t) => {
+test('Bits outside the stored ones are ignored, whatever the high bit', async (t) => {
   const window = { '00281050 DS': '2047.5', '00281051 DS': '4095', '00281056 CS': 'LINEAR_EXACT' };
   const low = small([0xf000, 0xafff, 0x1800, 0x0001], 12, { ...window, '00280102 US': [11] });
   const high = small([0x000f, 0xfffa, 0x8001, 0x001c], 12, { ...window, '00280102 US': [15] });
@@ -149,7 +149,7 @@ test('Padding is black and does not move the automatic window', async (t) => {
   }
 });
 
-test('Without window or table eight bits stay as they are, and more are spread between percentiles', async (t) => {
+test('Without window or table 8-bit samples are kept, and deeper ones are spread between percentiles', async (t) => {
   t.deepEqual(await pixelsOf(small([10, 20, 30, 40], 8, {})), [2570, 5140, 7710, 10280]);
   const cells = Array.from({ length: 1000 }, (_, index) => 1000 + index);
   const grey = await pixelsOf(small(cells, 12, {}));
@@ -200,7 +200,7 @@ test('The rescale comes before the window', async (t) => {
   t.deepEqual(await pixelsOf(small([200, 400, 300, 600], 12, more)), [0, 32768, 16384, 65535]);
 });
 
-test('View position and laterality are told, and nothing else of the file is', async (t) => {
+test('View position and laterality are read, and nothing else of the file is', async (t) => {
   const views = {
     PA: 'PA',
     AP: 'AP',

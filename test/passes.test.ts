@@ -13,13 +13,14 @@ import {
 
 const x = input('x', 'float32', [2, 3]);
 const row = input('row', 'float32', [3]);
+const second = input('second', 'float32', [3]);
 const column = input('column', 'float32', [2, 1]);
 const deep = input('deep', 'float32', [2, 3, 1]);
 const s = input('s', 'float32', []);
 const other = input('other', 'float32', []);
 
 const optimized = (value: Value): Value => {
-  const inputs = [x, row, column, deep, s, other];
+  const inputs = [x, row, second, column, deep, s, other];
   const { outputs } = optimize({ inputs, outputs: [{ name: 'y', value }] });
   return outputs[0]?.value as Value;
 };
@@ -104,8 +105,20 @@ test('an operand is expanded only if no other operand has the full shape', (t) =
   const wide = (value: Value) => o.Expand(value, [2, 3]);
   t.deepEqual(operators(optimized(o.Add(x, wide(row)))), ['Add']);
   t.deepEqual(operators(optimized(o.Mul(wide(row), wide(column)))), ['Mul']);
-  t.deepEqual(operators(optimized(o.Add(wide(row), wide(row)))), ['Expand', 'Add']);
+  t.deepEqual(operators(optimized(o.Add(wide(row), wide(second)))), ['Expand', 'Add']);
   t.deepEqual(operators(optimized(o.Exp(wide(row)))), ['Expand', 'Exp']);
+});
+
+for (const op of ['Add', 'Sub', 'Mul', 'Div', 'Max', 'Min'] as const) {
+  test(`${op} needs no expanded operand, and a scalar of its rank`, (t) => {
+    t.deepEqual(operators(optimized(o[op](x, o.Expand(row, [2, 3])))), [op]);
+    t.deepEqual(producer(optimized(o[op](deep, float(3))))?.inputs[1]?.shape, [1, 1, 1]);
+  });
+}
+
+test('Where needs no expanded operand', (t) => {
+  const y = o.Where(o.Less(x, s), o.Expand(row, [2, 3]), x);
+  t.deepEqual(operators(optimized(y)), ['Less', 'Where']);
 });
 
 test('scale factors are multiplied with each other, not with the data', (t) => {
@@ -124,6 +137,7 @@ test('a scalar that meets a shape ending in 1 gets the same rank', (t) => {
   const constant = producer(optimized(o.Mul(deep, float(2))));
   t.deepEqual(constant?.inputs[1]?.shape, [1, 1, 1]);
   t.deepEqual(operators(optimized(o.Add(deep, s))), ['Reshape', 'Add']);
+  t.deepEqual(operators(optimized(o.Add(s, column))), ['Reshape', 'Add']);
   t.deepEqual(operators(optimized(o.Add(x, s))), ['Add']);
 });
 

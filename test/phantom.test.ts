@@ -17,7 +17,7 @@ test('a study is decided by its seed and number alone', async (t) => {
   t.deepEqual(first, second);
 });
 
-test('our rules read out of a report what was written into it', (t) => {
+test('our rules extract from a report the labels that it was written for', (t) => {
   for (let index = 0; index < 600; index += 1) {
     const { findings, impression, labels } = planStudy(options, index).report;
     t.deepEqual(extractLabels(`${findings}\n${impression}`, 'plain'), labels, `study ${index}`);
