@@ -25,7 +25,7 @@ import {
 } from './value.ts';
 
 /** Makes a node and its output values; the operator's row checks its inputs. */
-export const apply = <K extends OpName>(
+const apply = <K extends OpName>(
   op: K,
   inputs: readonly Value[],
   attributes: AttributesOf<K>,
