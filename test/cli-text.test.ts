@@ -98,7 +98,7 @@ test('metrics prints a table, and JSON', async (t) => {
   t.like(JSON.parse(json.stdout), { pairs: 2, clinical14: { microF1: { value: 1 } } });
   const none = await radscribe(['metrics', '-'], '');
   t.is(none.code, 2);
-  t.regex(none.stderr, /there are none/);
+  t.regex(none.stderr, /expected at least one/);
   const wrong = await radscribe(['metrics', '-'], lines({ candidate: 'x', references: [] }));
   t.is(wrong.code, 2);
   t.regex(wrong.stderr, /line 1: expected "candidate", and "reference" or "references"/);

@@ -5,7 +5,7 @@ import { type Dataset, splitNames, type Study } from '../lib/data/dataset.ts';
 import { inspectDataset } from '../lib/data/inspect.ts';
 import { openIu } from '../lib/data/iu.ts';
 import { startOf, streamStudies } from '../lib/data/stream.ts';
-import { film, folder } from './support/datasets.ts';
+import { encodedImage, folder } from './support/datasets.ts';
 
 interface Report {
   readonly uid: number;
@@ -13,7 +13,7 @@ interface Report {
   readonly findings: string;
   readonly impression: string;
   /** By name; the tables know their projection. */
-  readonly films: Readonly<Record<string, 'Frontal' | 'Lateral'>>;
+  readonly views: Readonly<Record<string, 'Frontal' | 'Lateral'>>;
 }
 
 const reports: readonly Report[] = [
@@ -22,46 +22,49 @@ const reports: readonly Report[] = [
     indication: 'Positive TB test',
     findings: 'The heart is < 50% of the thorax & normal, "clear" lungs.',
     impression: 'Normal chest x-XXXX.',
-    films: { '1_IM-0001-3001': 'Lateral', '1_IM-0001-4001': 'Frontal' },
+    views: { '1_IM-0001-3001': 'Lateral', '1_IM-0001-4001': 'Frontal' },
   },
   {
     uid: 2,
     indication: '',
     findings: '',
     impression: 'Cardiomegaly.',
-    films: { '2_IM-0652-1001': 'Frontal', '2_IM-0652-2001': 'Lateral' },
+    views: { '2_IM-0652-1001': 'Frontal', '2_IM-0652-2001': 'Lateral' },
   },
   {
     uid: 3,
     indication: 'rib pain',
     findings: 'No displaced rib fractures.',
     impression: '',
-    films: { '3_IM-1384-2001': 'Lateral' },
+    views: { '3_IM-1384-2001': 'Lateral' },
   },
   {
     uid: 4,
     indication: 'cough',
     findings: '',
     impression: '',
-    films: { '4_IM-2050-1001': 'Frontal' },
+    views: { '4_IM-2050-1001': 'Frontal' },
   },
-  { uid: 5, indication: 'cough', findings: 'Clear lungs.', impression: 'Normal.', films: {} },
+  { uid: 5, indication: 'cough', findings: 'Clear lungs.', impression: 'Normal.', views: {} },
 ];
 
-/** As many reports as asked, alike but for their numbers. */
+/** `count` reports that differ only in their numbers. */
 function many(count: number): Report[] {
   const [, like] = reports as readonly [Report, Report];
   return Array.from({ length: count }, (_, index) => {
-    const films = { [`${index + 1}_IM-0001-1001`]: 'Frontal' } as const;
-    return { ...like, uid: index + 1, films };
+    const views = { [`${index + 1}_IM-0001-1001`]: 'Frontal' } as const;
+    return { ...like, uid: index + 1, views };
   });
 }
 
 type Files = Record<string, string | Uint8Array>;
 
-async function pictures(all: readonly Report[], nameOf: (film: string) => string): Promise<Files> {
-  const names = all.flatMap(({ films }) => Object.keys(films));
-  const content = await film('png', 90);
+async function imageFiles(
+  all: readonly Report[],
+  nameOf: (image: string) => string,
+): Promise<Files> {
+  const names = all.flatMap(({ views }) => Object.keys(views));
+  const content = await encodedImage('png', 90);
   return Object.fromEntries(names.map((name) => [nameOf(name), content]));
 }
 
@@ -69,8 +72,8 @@ const quoted = (cells: readonly unknown[]) =>
   cells.map((cell) => `"${String(cell).replaceAll('"', '""')}"`).join(',');
 
 function projections(all: readonly Report[]): string {
-  const rows = all.flatMap(({ uid, films }) =>
-    Object.entries(films).map(([name, view]) => `${uid},${name}.dcm.png,${view}`),
+  const rows = all.flatMap(({ uid, views }) =>
+    Object.entries(views).map(([name, view]) => `${uid},${name}.dcm.png,${view}`),
   );
   return `${['uid,filename,projection', ...rows].join('\n')}\n`;
 }
@@ -92,13 +95,13 @@ async function tables(all: readonly Report[]): Promise<Files> {
   return {
     'indiana_reports.csv': `${[header, ...rows].join('\n')}\n`,
     'indiana_projections.csv': projections(all),
-    ...(await pictures(all, (name) => `images/images_normalized/${name}.dcm.png`)),
+    ...(await imageFiles(all, (name) => `images/images_normalized/${name}.dcm.png`)),
   };
 }
 
 const escaped = (text: string) => text.replaceAll('&', '&amp;').replaceAll('<', '&lt;');
 
-function xml({ uid, indication, findings, impression, films }: Report): string {
+function xml({ uid, indication, findings, impression, views }: Report): string {
   const sections = {
     COMPARISON: 'None.',
     INDICATION: indication,
@@ -110,7 +113,7 @@ function xml({ uid, indication, findings, impression, films }: Report): string {
       ? `<AbstractText Label="${label}">${escaped(text)}</AbstractText>`
       : `<AbstractText Label="${label}"/>`,
   );
-  const images = Object.keys(films).map(
+  const images = Object.keys(views).map(
     (name) => `   <parentImage id="CXR${name}">
       <figureId>F1</figureId>
       <caption>Xray Chest PA and Lateral</caption>
@@ -142,7 +145,7 @@ async function xmlFiles(all: readonly Report[]): Promise<Files> {
   const files = all.map((report) => [`ecgen-radiology/${report.uid}.xml`, xml(report)]);
   return {
     ...Object.fromEntries(files),
-    ...(await pictures(all, (name) => `NLMCXR_png/CXR${name}.png`)),
+    ...(await imageFiles(all, (name) => `NLMCXR_png/CXR${name}.png`)),
   };
 }
 
@@ -156,7 +159,7 @@ async function read(dataset: Dataset): Promise<Study[]> {
   return found.sort((a, b) => a.id.localeCompare(b.id));
 }
 
-test('the tables give sections, the frontal film, and why a study is left out', async (t) => {
+test('the tables give sections, the frontal image, and why a study is left out', async (t) => {
   const dataset = await openIu(await folder(t, await tables(reports)));
   const [study, other, ...more] = await read(dataset);
   t.is(more.length, 0);
@@ -175,13 +178,13 @@ test('the tables give sections, the frontal film, and why a study is left out', 
   t.is((await study?.images[0].decode())?.width, 24);
   t.is(other?.labels.Cardiomegaly, 'positive');
   t.deepEqual(dataset.leftOut, {
-    'no frontal film': 1,
+    'no frontal image': 1,
     'neither findings nor impression': 1,
-    'no film': 1,
+    'no image': 1,
   });
 });
 
-test('all views keeps the lateral films, after the frontal ones', async (t) => {
+test('all views keeps the lateral images, after the frontal ones', async (t) => {
   const dataset = await openIu(await folder(t, await tables(reports)), { views: 'all' });
   t.deepEqual(
     (await read(dataset)).map(({ images }) => images.map(({ view }) => view)),
@@ -207,7 +210,7 @@ test('the XML files give the same studies, sections and splits as the tables', a
   t.is((await study?.images[0].decode())?.height, 20);
 });
 
-test('XML files without projections leave the view unknown and take the first film', async (t) => {
+test('XML files without projections leave the view unknown and take the first image', async (t) => {
   const dataset = await openIu(await folder(t, await xmlFiles(reports)));
   const studies = await read(dataset);
   t.deepEqual(
@@ -240,14 +243,14 @@ async function xmlFilesOnly(count: number): Promise<Files> {
   return { ...(await xmlFiles(many(count))) };
 }
 
-test('damaged XML files and missing pictures are skipped and named', async (t) => {
+test('damaged XML files and missing images are skipped and named', async (t) => {
   const root = await folder(t, {
     ...(await xmlFiles(many(5))),
     'ecgen-radiology/2.xml': '<?xml version="1.0"?>\n<eCitation>\n  <MeSH>\n</eCitation>\n',
     'ecgen-radiology/3.xml': '<html><body>gone</body></html>',
     'ecgen-radiology/4.xml': xml({
       ...(many(4)[3] as Report),
-      films: { '/../../secret': 'Frontal' },
+      views: { '/../../secret': 'Frontal' },
     }),
   });
   await rm(join(root, 'NLMCXR_png/CXR5_IM-0001-1001.png'));
@@ -261,7 +264,7 @@ test('damaged XML files and missing pictures are skipped and named', async (t) =
       {
         id: '4',
         kind: 'corrupt',
-        message: 'ecgen-radiology/4.xml:1: the id of a parentImage is no file name',
+        message: 'ecgen-radiology/4.xml:1: the id of a parentImage is not a file name',
       },
       { id: '5', kind: 'missing', message: 'NLMCXR_png/CXR5_IM-0001-1001.png: no such file' },
     ],
@@ -309,7 +312,7 @@ test('malformed tables are refused with file and line, and without their text', 
   }
 });
 
-test('a folder of another kind is refused with the names that were looked for', async (t) => {
+test('a folder of another kind is refused with the expected names', async (t) => {
   await t.throwsAsync(openIu(await folder(t, {})), {
     code: 'NOT_FOUND',
     message: 'ecgen-radiology or NLMCXR_reports/ecgen-radiology: no such file',

@@ -16,7 +16,7 @@ import {
   zip,
 } from './support/datasets.ts';
 
-/** Film ids as MIMIC writes them. */
+/** Image ids as MIMIC writes them. */
 const dicom = (number: number) => `${number}`.padStart(8, '0').concat('-6e3a4b1c-8d9e0f2a');
 
 const studies: readonly MimicStudy[] = [
@@ -24,7 +24,7 @@ const studies: readonly MimicStudy[] = [
     subject: 10_000_032,
     study: 50_414_267,
     split: 'train',
-    films: [
+    images: [
       { dicom: dicom(3), view: 'LATERAL' },
       { dicom: dicom(2), view: 'PA' },
       { dicom: dicom(1), view: 'PA' },
@@ -36,7 +36,7 @@ const studies: readonly MimicStudy[] = [
     subject: 10_000_764,
     study: 57_375_967,
     split: 'train',
-    films: [{ dicom: dicom(4), view: 'AP' }],
+    images: [{ dicom: dicom(4), view: 'AP' }],
     labels: { 'Support Devices': '1.0' },
     report: mimicReport('Lines are in place.'),
   },
@@ -44,14 +44,14 @@ const studies: readonly MimicStudy[] = [
     subject: 10_000_898,
     study: 50_771_383,
     split: 'train',
-    films: [{ dicom: dicom(5), view: 'PA' }],
+    images: [{ dicom: dicom(5), view: 'PA' }],
     report: mimicReport('There is a fracture.'),
   },
   {
     subject: 11_000_011,
     study: 51_029_426,
     split: 'validate',
-    films: [
+    images: [
       { dicom: dicom(6), view: 'PA' },
       { dicom: dicom(7), view: 'LL' },
     ],
@@ -62,7 +62,7 @@ const studies: readonly MimicStudy[] = [
     subject: 19_999_987,
     study: 58_621_812,
     split: 'test',
-    films: [
+    images: [
       { dicom: dicom(9), view: '' },
       { dicom: dicom(8), view: 'PA' },
     ],
@@ -72,13 +72,13 @@ const studies: readonly MimicStudy[] = [
 ];
 const [first] = studies as readonly [MimicStudy, ...MimicStudy[]];
 
-/** As many studies as asked, alike but for their numbers, each with one PA film. */
+/** `count` studies that differ only in their numbers, each with one PA image. */
 function many(count: number, split: SplitName = 'train', offset = 0): MimicStudy[] {
   return Array.from({ length: count }, (_, index) => ({
     ...first,
     study: first.study + offset + index,
     split,
-    films: [{ dicom: dicom(100 + offset + index), view: 'PA' }],
+    images: [{ dicom: dicom(100 + offset + index), view: 'PA' }],
   }));
 }
 
@@ -92,15 +92,15 @@ async function read(dataset: Dataset, split: SplitName): Promise<Study[]> {
 
 const ids = (dataset: Dataset, split: SplitName) => dataset.splits[split].map(({ id }) => id);
 
-test('the published splits are kept, and a study is its PA film', async (t) => {
+test('the published splits are kept, and a study is its PA image', async (t) => {
   const dataset = await openMimic(await folder(t, await mimicFiles(studies)));
   t.deepEqual(ids(dataset, 'train'), ['s50414267', 's50771383']);
   t.deepEqual(ids(dataset, 'validate'), ['s51029426']);
   t.deepEqual(ids(dataset, 'test'), ['s58621812']);
-  t.deepEqual(dataset.leftOut, { 'no PA film': 1 });
+  t.deepEqual(dataset.leftOut, { 'no PA image': 1 });
   const [study] = await read(dataset, 'train');
   t.is(study?.view, 'PA');
-  // Of two PA films, the first by name.
+  // Of two PA images, the first by name.
   t.deepEqual(
     study?.images.map(({ name }) => name),
     [`files/p10/p10000032/s50414267/${dicom(1)}.jpg`],
@@ -111,7 +111,7 @@ test('the published splits are kept, and a study is its PA film', async (t) => {
   t.deepEqual([decoded?.width, decoded?.height], [24, 20]);
 });
 
-test('all views means every film of every study, frontal ones first', async (t) => {
+test('all views means every image of every study, frontal ones first', async (t) => {
   const root = await folder(t, await mimicFiles(studies));
   const dataset = await openMimic(root, { views: 'all' });
   t.is(dataset.splits.train.length, 3);
@@ -140,7 +140,7 @@ test('labels are the given ones, or else extracted where the table has no row or
   t.is(extracted?.Cardiomegaly, 'positive');
 });
 
-test('reports are read from the archive, from its folder, or from where they are said to be', async (t) => {
+test('reports are read from the archive, from its folder, or from the given path', async (t) => {
   const reports = Object.fromEntries(
     studies.map((study) => [`${mimicPath(study)}.txt`, study.report]),
   );
@@ -216,7 +216,7 @@ test('missing, corrupt and empty studies are told apart', async (t) => {
   await rm(join(root, `${path(0)}.txt`));
   await rm(join(root, `${path(1)}/${dicom(101)}.jpg`));
   await truncate(join(root, `${path(2)}/${dicom(102)}.jpg`), 90);
-  await writeFile(join(root, `${path(3)}/${dicom(103)}.jpg`), '<html>not a picture</html>');
+  await writeFile(join(root, `${path(3)}/${dicom(103)}.jpg`), '<html>not an image</html>');
   await writeFile(
     join(root, `${path(4)}.txt`),
     'FINAL REPORT\n INDICATION:  cough.\n FINDINGS:\n IMPRESSION:\n',
@@ -248,7 +248,7 @@ test('tables are read unpacked too', async (t) => {
   t.deepEqual(ids(await openMimic(root, { labels: 'extracted' }), 'train'), ['s50414267']);
 });
 
-test('a table that is missing is named as it is published', async (t) => {
+test('a missing table is reported by its published name', async (t) => {
   const root = await folder(t, {});
   await t.throwsAsync(openMimic(root), {
     code: 'NOT_FOUND',
@@ -277,7 +277,7 @@ for (const [what, text, message] of [
     /csv\.gz:2: study_id is not a number/,
   ],
   [
-    'a film id that leaves the folder',
+    'an image id that leaves the folder',
     `${header}\n../${row}\n`,
     /csv\.gz:2: dicom_id is not a file name/,
   ],
@@ -288,7 +288,7 @@ for (const [what, text, message] of [
   });
 }
 
-test('a table whose compression ends early, or is none, is refused', async (t) => {
+test('a table whose compressed data end early, or are not compressed, is refused', async (t) => {
   const whole = mimicTables(many(50))['mimic-cxr-2.0.0-metadata.csv.gz'] as Uint8Array;
   for (const damaged of [whole.subarray(0, whole.length - 40), 'dicom_id']) {
     const root = await folder(t, { 'mimic-cxr-2.0.0-metadata.csv.gz': damaged });
@@ -296,7 +296,7 @@ test('a table whose compression ends early, or is none, is refused', async (t) =
   }
 });
 
-test('a split or a label that nobody publishes is refused with file and line', async (t) => {
+test('an unknown split or label is refused with file and line', async (t) => {
   const tables = mimicTables([first]);
   const split = gzipSync('dicom_id,study_id,subject_id,split\na,50414267,10000032,holdout\n');
   await t.throwsAsync(

@@ -26,7 +26,7 @@ function numbered(
       return { findings: id, impression: '', indication: '', labels, labelsFrom: 'given' };
     },
     image: async () => {
-      throw new Error('no pictures here');
+      throw new Error('no images here');
     },
   });
 }
@@ -70,7 +70,7 @@ test('a shuffle is decided by seed and epoch, and by nothing else', async (t) =>
   t.deepEqual(first.toSorted(), await idsOf(dataset, startOf(dataset, 'train')));
 });
 
-test('a shuffle neither depends on the order it is given nor moves what it has when more comes', (t) => {
+test('a shuffle does not depend on the order of the input, and keeps its order when studies are added', (t) => {
   const keys = Array.from({ length: 50 }, (_, index) => `key ${index}`);
   const order = shuffled(keys, (key) => key, 3, 'test');
   t.deepEqual(
@@ -90,7 +90,7 @@ test('a shuffle keeps its order from release to release', (t) => {
   t.is(order.join(''), 'afcdbe');
 });
 
-test('every prefetch width gives the same studies in the same order, and never has more in work', async (t) => {
+test('every prefetch width gives the same studies in the same order, and is never exceeded', async (t) => {
   const dataset = numbered(30, { s03: gone('s03.png'), s11: broken('s11.png'), s20: nothing() });
   const start = startOf(dataset, 'train', { seed: 5 });
   const expected = await idsOf(dataset, start, { prefetch: 1, skipLimit: 2 });
@@ -111,7 +111,7 @@ test('every prefetch width gives the same studies in the same order, and never h
   }
 });
 
-test('a stored position continues exactly where it was taken, skips and all', async (t) => {
+test('reading continues exactly at a stored position, skipped studies included', async (t) => {
   const dataset = numbered(25, { s04: gone('s04.png'), s09: broken('s09.png'), s17: nothing() });
   const start = startOf(dataset, 'train', { seed: 11, epoch: 2 });
   const options = { load: ({ id }: { readonly id: string }) => id, skipLimit: 2, prefetch: 3 };
@@ -135,7 +135,7 @@ test('a position of another dataset is refused', async (t) => {
   await t.throwsAsync(idsOf(numbered(6), position), { code: 'FAILED_PRECONDITION' });
 });
 
-test('missing and corrupt studies are counted and named, and an empty report is no damage', async (t) => {
+test('missing and corrupt studies are counted and named, and an empty report is not damage', async (t) => {
   const dataset = numbered(10, { s01: gone('s01.png'), s02: nothing(), s05: broken('s05.png') });
   const seen: Position[] = [];
   const ids = await idsOf(dataset, startOf(dataset, 'train'), {
@@ -191,14 +191,14 @@ test('damage from before a resume still counts against the limit', async (t) => 
   t.regex(error?.message ?? '', /s01\.png.*s08\.png/s);
 });
 
-test('unless told, one study in a hundred may be damaged', async (t) => {
+test('by default, one study in a hundred may be damaged', async (t) => {
   const one = numbered(90, { s10: gone('s10.png') });
   t.is((await idsOf(one, startOf(one, 'train'))).length, 89);
   const two = numbered(90, { s10: gone('s10.png'), s11: gone('s11.png') });
   await t.throwsAsync(idsOf(two, startOf(two, 'train')), { message: /at most 1 may be/ });
 });
 
-test('an error that says nothing of the data ends the load as it is', async (t) => {
+test('an error that is not about the data ends the load unchanged', async (t) => {
   const dataset = numbered(10);
   const bug = new TypeError('a fault of the program');
   const load = ({ id }: { readonly id: string }) => {
@@ -208,7 +208,7 @@ test('an error that says nothing of the data ends the load as it is', async (t) 
   t.is(await t.throwsAsync(idsOf(dataset, startOf(dataset, 'train'), { load })), bug);
 });
 
-test('an aborted signal ends the stream with its reason, and nothing is in work afterwards', async (t) => {
+test('an aborted signal ends the stream with its reason, and no read is pending afterwards', async (t) => {
   const dataset = numbered(50);
   const abort = new AbortController();
   const reason = new Error('enough');
@@ -232,7 +232,7 @@ test('an aborted signal ends the stream with its reason, and nothing is in work 
   );
 });
 
-test('a reader who leaves early leaves nothing in work behind', async (t) => {
+test('a reader that stops early leaves no read pending', async (t) => {
   const dataset = numbered(50);
   let inWork = 0;
   const load = async ({ id }: { readonly id: string }) => {

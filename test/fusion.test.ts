@@ -97,7 +97,7 @@ const seenIn: Readonly<Record<MaskMode, { readonly word: number[]; readonly imag
 };
 
 for (const [mode, expected] of Object.entries(seenIn)) {
-  test(`with the mask ${mode}, tokens see what MedViLL lets them`, async (t) => {
+  test(`with the mask ${mode}, tokens attend to what MedViLL allows`, async (t) => {
     const session = await encoder(t, mode as MaskMode);
     const before = await states(session);
     t.is(before.length, visual + text);

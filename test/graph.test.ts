@@ -16,7 +16,7 @@ const bias = parameter('bias', [4]);
 const count = (value: Value, op: string): number =>
   sortNodes([value]).filter((node) => node.op === op).length;
 
-test('symbolic dimensions come out equal along different ways', (t) => {
+test('symbolic dimensions are equal when they are computed in different ways', (t) => {
   t.is(multiplyDims('batch', 12), '12*batch');
   t.is(
     multiplyDims(multiplyDims('sequence', 'batch'), 2),

@@ -155,7 +155,7 @@ const jpeg2000Tiles = (codestream: Buffer) => {
   codestream.writeUInt32BE(1, 28);
 };
 
-test('A bomb is refused by what its headers say, in DICOM and in the codestream', async (t) => {
+test('A decompression bomb is refused by its headers, in DICOM and in the codestream', async (t) => {
   const nothing = () => {};
   const bombs: Record<string, Buffer> = {
     'PNG of 30000 x 30000': pngBomb(30_000),

@@ -100,12 +100,12 @@ const bands = {
   ),
 };
 
-test('cover crops what sticks out on both sides', async (t) => {
+test('cover crops both sides evenly', async (t) => {
   const grey = await resize(bands, { ...spec, height: 10, width: 10, resize: 'cover' });
   t.true(grey.every((value) => value === 25000));
 });
 
-test('contain pads both sides with the grey it was given', async (t) => {
+test('contain pads both sides with the given grey', async (t) => {
   const grey = await resize(bands, { ...spec, height: 30, width: 30, resize: 'contain', pad: 0.5 });
   const rows = Array.from({ length: 30 }, (_, row) => grey[row * 30]!);
   t.deepEqual(

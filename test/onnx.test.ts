@@ -68,7 +68,7 @@ test('another ONNX reader finds the pinned opset, names in order, and symbolic d
   );
 });
 
-test('parameters may lie in a file beside the model, at their offset', async (t) => {
+test('parameters may be in a file beside the model, at their offset', async (t) => {
   const folder = await mkdtemp(join(tmpdir(), 'radscribe-'));
   t.teardown(() => rm(folder, { recursive: true }));
   const values = Float32Array.from({ length: 12 }, (_, i) => i);
@@ -107,7 +107,7 @@ test('an input that the graph does not declare is refused by name', (t) => {
   });
 });
 
-test('rows of a stored parameter are stored rows, wherever its bytes lie', async (t) => {
+test('rows of a stored parameter are stored as rows, wherever its bytes are', async (t) => {
   const table = parameter('table', [4, 3]);
   const [first, last] = [o.Slice(table, [0], [1], [0]), o.Slice(table, [2], [4], [0])];
   const graph = graphOf([x], {

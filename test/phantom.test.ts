@@ -17,14 +17,14 @@ test('a study is decided by its seed and number alone', async (t) => {
   t.deepEqual(first, second);
 });
 
-test('our rules read out of a report what was written into it', (t) => {
+test('our rules extract from a report the labels that it was written for', (t) => {
   for (let index = 0; index < 600; index += 1) {
     const { findings, impression, labels } = planStudy(options, index).report;
     t.deepEqual(extractLabels(`${findings}\n${impression}`, 'plain'), labels, `study ${index}`);
   }
 });
 
-test('every observation occurs, about as often as it is told to', (t) => {
+test('every observation occurs about as often as its prevalence says', (t) => {
   const seen = new Map<string, number>();
   for (let index = 0; index < 500; index += 1) {
     const { labels } = planStudy({ ...options, prevalence: { Fracture: 0.8 } }, index).report;
@@ -37,7 +37,7 @@ test('every observation occurs, about as often as it is told to', (t) => {
   t.true(fractures > 310 && fractures < 430, `${fractures} of 500`);
 });
 
-test('a finding changes the picture where it is, and nothing else of the patient', async (t) => {
+test('a finding changes the image where it is, and nothing else of the patient', async (t) => {
   const none = Object.fromEntries(observations.map((name) => [name, 0]));
   const draw = async (only?: string) => {
     const chosen = {
@@ -77,11 +77,11 @@ test('studies are streamed as a dataset, each the same whenever it is read', asy
     ids.toSorted(),
     dataset.splits.train.map(({ id }) => id),
   );
-  const [film, lateral] = (await dataset.read(records[0]!)).images;
-  const picture = await film.decode();
-  t.like(picture, { width: 64, height: 64, view: 'PA' });
-  t.deepEqual(await film.decode(), picture);
-  t.notDeepEqual((await lateral?.decode())?.pixels, picture.pixels);
+  const [frontal, lateral] = (await dataset.read(records[0]!)).images;
+  const image = await frontal.decode();
+  t.like(image, { width: 64, height: 64, view: 'PA' });
+  t.deepEqual(await frontal.decode(), image);
+  t.notDeepEqual((await lateral?.decode())?.pixels, image.pixels);
   const fewer = openPhantom({ ...options, count: 20 });
   for (const { id, split } of Object.values(fewer.splits).flat()) {
     t.is(records.find((record) => record.id === id)?.split, split);

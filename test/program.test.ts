@@ -350,7 +350,7 @@ test('adamw is its transforms in a chain, and others make other optimizers', asy
   t.true(Math.abs(moved / 1e-5 - 1) < 0.01, `moved ${moved}`);
 });
 
-test('muon moves matrices by near-orthogonal steps, and adam the rest', async (t) => {
+test('muon updates matrices by near-orthogonal steps, and adam the rest', async (t) => {
   const program = trainingProgram(
     perceptron({
       optimizer: adamw({

@@ -50,7 +50,7 @@ const everyDtype: readonly TensorSource[] = [
   { name: '7', dtype: 'uint8', shape: [1], data: Uint8Array.of(4) },
 ];
 
-test('what is written comes back, for every dtype, with metadata, read tensor by tensor', async (t) => {
+test('tensors of every dtype are read back as they were written, one by one, with the metadata', async (t) => {
   const path = join(await folderOf(t), 'a.safetensors');
   const infos = await writeSafetensors(path, everyDtype, { format: 'pt', note: 'größe "1"' });
   const file = await openSafetensors(path);

@@ -159,7 +159,7 @@ test('long and hostile texts are split in linear time', (t) => {
   }
 });
 
-test('whatever comes, sections hold words of the text and no others', (t) => {
+test('the sections of any text hold words of the text and no others', (t) => {
   const seed = Math.floor(Math.random() * 2 ** 31);
   t.log(`seed ${seed}`);
   let state = seed;

@@ -104,7 +104,7 @@ test('clinical scores are those that scikit-learn gives', (t) => {
   near(scores.perObservation.Edema ?? {}, [1 / 2, 1, 2 / 3]);
 });
 
-test('uncertain observations count as they are told to', (t) => {
+test('uncertain observations count as the option says', (t) => {
   const report = { candidate: { Edema: 'uncertain' }, reference: { Edema: 'positive' } } as const;
   const f1 = (uncertainAs: 'positive' | 'negative') =>
     clinicalScores([decide(report, fiveObservations, uncertainAs)], fiveObservations).micro.f1;

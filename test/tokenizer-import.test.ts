@@ -79,7 +79,7 @@ test('a sentencepiece model of T5 keeps its ids, and has the sentinels after the
   );
 });
 
-test('a model that folds the case is read so', (t) => {
+test('a model that folds the case is read as one that does', (t) => {
   const folded = { ...normalizerSpec, name: 'nmt_nfkc_cf' };
   const bytes = encode({ pieces, normalizerSpec: folded });
   t.deepEqual(loadTokenizer(tokenizerFromSentencePiece(bytes)).encode('The HEART'), [4, 5]);
@@ -92,7 +92,7 @@ test('a sentencepiece model that T5 cannot use is refused with the reason', (t) 
     [{ pieces, normalizerSpec: { ...normalizerSpec, prefix: false } }, /without a leading space/],
     [{ pieces: pieces.filter(({ type }) => type !== 2) }, /expected one unknown piece/],
     [{ pieces: pieces.slice(2) }, /lacks <\/s>/],
-    [{}, /it has no pieces/],
+    [{}, /has no pieces/],
   ];
   for (const [message, expected] of cases) {
     const error = t.throws(

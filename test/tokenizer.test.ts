@@ -98,7 +98,7 @@ test('a size that cannot hold every character is refused', (t) => {
   );
 });
 
-test('special tokens have their ids, and are nothing but text within a text', (t) => {
+test('special tokens have their ids, and their names within a text are only text', (t) => {
   const bert = trained['WordPiece'] as Tokenizer;
   const t5 = trained['Unigram'] as Tokenizer;
   t.deepEqual(['[PAD]', '[UNK]', '[CLS]', '[SEP]', '[MASK]'].map(bert.idOf), [0, 1, 2, 3, 4]);
@@ -110,7 +110,7 @@ test('special tokens have their ids, and are nothing but text within a text', (t
   t.like(unknown, { code: 'FAILED_PRECONDITION', reason: 'TOKEN_UNKNOWN' });
 });
 
-test('special tokens, and ids that a larger model makes up, have no text', (t) => {
+test('special tokens and unknown ids of a larger model have no text', (t) => {
   for (const [name, { encode, decode, vocabularySize }] of Object.entries(trained)) {
     const ids = encode('the heart');
     t.is(decode([0, ...ids, 1, vocabularySize, 1_000_000, -1]).toLowerCase(), 'the heart', name);
@@ -225,7 +225,7 @@ test('a report is one text, and two sections again', (t) => {
   t.is(joinReport({ findings: ' ', impression: '' }), '');
 });
 
-test('what a decoder made of a report is split as far as it goes', (t) => {
+test('an incomplete generated report is split into the sections that it has', (t) => {
   const cases: readonly (readonly [string, string, string])[] = [
     ['', '', ''],
     ['Clear lungs.', 'Clear lungs.', ''],

@@ -244,7 +244,7 @@ test('an image token that is not kept does not reach the memory', async (t) => {
   t.notDeepEqual(await run(changed), before);
 });
 
-test('label variants alone have cross-attention, and weights lie in the part that their name says', (t) => {
+test('only label variants have cross-attention, and weights are in the part that their name says', (t) => {
   for (const variant of variantNames) {
     const names = parameterNames(variant);
     t.is(
@@ -268,7 +268,7 @@ test('initial weights depend on name, shape and seed alone', (t) => {
   t.true(Math.abs(deviation - 0.02) < 0.0005, `deviation ${deviation}`);
 });
 
-test('a preset that does not fit names the field and why', (t) => {
+test('an invalid preset is refused with the field and the reason', (t) => {
   for (const name of presetNames) t.is(loadPreset(name).name, name);
   const wrong: readonly [Partial<Record<keyof Preset, unknown>>, RegExp][] = [
     [{ imageSize: 100 }, /^preset\.imageSize: 100 is not a multiple of 32/],

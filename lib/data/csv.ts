@@ -8,7 +8,7 @@ import { fileError } from './files.ts';
 
 export interface CsvRow<Column extends string> {
   readonly row: Readonly<Record<Column, string>>;
-  /** The line the row ends in, from 1. */
+  /** The line in which the row ends, from 1. */
   readonly line: number;
 }
 

@@ -1,6 +1,5 @@
 /**
- * What a dataset is: an index of studies in named splits, known up front, and a way to read one of
- * them. A source (MIMIC-CXR-JPG, IU X-Ray, phantom) gives the index and the two readers; order,
+ * A dataset is an index of studies in named splits, known up front, and a way to read one of them. A source (MIMIC-CXR-JPG, IU X-Ray, phantom) gives the index and the two readers; order,
  * prefetch, resuming and the rule for damaged files are in stream.ts, once for all of them.
  */
 import { createHash } from 'node:crypto';
@@ -21,7 +20,7 @@ interface StudyLabels {
   readonly labelsFrom: 'given' | 'extracted';
 }
 
-/** The text of one study; a section that the report lacks is ''. */
+/** The text of one study; a missing section is ''. */
 export interface Report extends StudyLabels {
   readonly findings: string;
   readonly impression: string;
@@ -40,18 +39,18 @@ export interface StudyRecord {
   readonly id: string;
   readonly split: SplitName;
   /**
-   * The one that stands for the study, a frontal view, comes first. None only where the source knows
+   * The image that represents the study, a frontal view, comes first. Empty only if the source knows
    * that `report` will throw.
    */
   readonly images: readonly ImageRecord[];
-  /** What the index knows of the content (a report's digest, sizes, labels), for the fingerprint. */
+  /** Facts of the content in the index (a report's digest, sizes, labels), for the fingerprint. */
   readonly facts: string;
 }
 
 /**
- * What a source implements. The readers throw a DomainError where a file is missing (NOT_FOUND) or
- * damaged (any other code but CANCELLED and INTERNAL); the reason REPORT_EMPTY says that a report
- * has nothing to learn from. Any other error is a fault of the program and ends the load.
+ * The interface of a source. The readers throw a DomainError if a file is missing (NOT_FOUND) or damaged
+ * (any other code but CANCELLED and INTERNAL); the reason REPORT_EMPTY means that a report has no text to
+ * learn from. Any other error is a bug and ends the load.
  */
 export interface Source<R extends StudyRecord> {
   readonly name: string;
@@ -65,7 +64,7 @@ export interface Source<R extends StudyRecord> {
 }
 
 interface StudyImage extends ImageRecord {
-  /** Reads and decodes the file, anew at each call. */
+  /** Reads and decodes the file, again at each call. */
   decode(): Promise<DecodedImage>;
 }
 
@@ -121,8 +120,8 @@ export function defineDataset<R extends StudyRecord>(source: Source<R>): Dataset
 function fingerprintOf(name: string, records: readonly StudyRecord[]): string {
   const hash = createHash('sha256').update(`${name}\n`);
   for (const { id, split, images, facts } of records) {
-    const films = images.map((image) => [image.name, image.view]);
-    hash.update(`${JSON.stringify([id, split, films, facts])}\n`);
+    const views = images.map((image) => [image.name, image.view]);
+    hash.update(`${JSON.stringify([id, split, views, facts])}\n`);
   }
   return hash.digest('hex');
 }
@@ -135,7 +134,7 @@ export function frontalFirst<I extends ImageRecord>(images: readonly I[]): I[] {
   return images.toSorted((a, b) => rank(a) - rank(b) || compare(a.name, b.name));
 }
 
-/** By UTF-16 code units: the same on every machine, whatever its locale. */
+/** By UTF-16 code units: the same in every locale. */
 function compare(a: string, b: string): number {
   if (a === b) return 0;
   return a < b ? -1 : 1;

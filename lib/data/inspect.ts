@@ -36,7 +36,7 @@ export interface InspectOptions {
   readonly onProgress?: (position: Position, total: number) => void;
 }
 
-/** Reads a whole dataset and counts what is there. Damage is counted without a limit. */
+/** Reads a whole dataset and counts its studies. Damage is counted without a limit. */
 export async function inspectDataset(
   dataset: Dataset,
   options: InspectOptions,

@@ -14,7 +14,7 @@ export interface LayoutStudy {
   readonly id: string;
   /** Frontal before lateral, below the root. */
   readonly images: readonly ImageRecord[];
-  /** Or what is wrong with the file that holds them. */
+  /** Or the error of the file that holds them. */
   readonly sections: Sections | DomainError;
 }
 
@@ -28,11 +28,11 @@ export async function readStudies(root: string): Promise<AsyncIterable<LayoutStu
 
 async function* readTables(root: string): AsyncGenerator<LayoutStudy> {
   const folder = await findBelow(root, ['images/images_normalized', 'images_normalized', 'images']);
-  const films = new Map<string, ImageRecord[]>();
-  for (const [film, { uid, view }] of await readProjections(root)) {
-    const ofStudy = films.get(uid) ?? [];
-    films.set(uid, ofStudy);
-    ofStudy.push({ name: `${folder}/${film}.dcm.png`, view });
+  const imagesOf = new Map<string, ImageRecord[]>();
+  for (const [image, { uid, view }] of await readProjections(root)) {
+    const ofStudy = imagesOf.get(uid) ?? [];
+    imagesOf.set(uid, ofStudy);
+    ofStudy.push({ name: `${folder}/${image}.dcm.png`, view });
   }
   const columns = ['uid', 'indication', 'findings', 'impression'] as const;
   const seen = new Set<string>();
@@ -40,7 +40,7 @@ async function* readTables(root: string): AsyncGenerator<LayoutStudy> {
     const { uid, indication, findings, impression } = row;
     if (seen.has(uid)) throw malformed(reportTable, line, 'its uid occurs twice');
     seen.add(uid);
-    const images = frontalFirst(films.get(uid) ?? []);
+    const images = frontalFirst(imagesOf.get(uid) ?? []);
     yield { id: uid, images, sections: tidied({ indication, findings, impression }) };
   }
 }
@@ -53,14 +53,14 @@ interface Projection {
 /** By the name of the image without `.dcm.png`: `1_IM-0001-4001`. */
 async function readProjections(root: string): Promise<Map<string, Projection>> {
   const views: Readonly<Record<string, View>> = { Frontal: 'FRONTAL', Lateral: 'LATERAL' };
-  const films = new Map<string, Projection>();
+  const projections = new Map<string, Projection>();
   const columns = ['uid', 'filename', 'projection'] as const;
   for await (const { row, line } of readCsv(root, projectionTable, columns)) {
-    const film = /^([\w-]+)\.dcm\.png$/.exec(row.filename)?.[1];
-    if (!film) throw malformed(projectionTable, line, 'filename is not of the form NAME.dcm.png');
-    films.set(film, { uid: row.uid, view: views[row.projection] ?? null });
+    const image = /^([\w-]+)\.dcm\.png$/.exec(row.filename)?.[1];
+    if (!image) throw malformed(projectionTable, line, 'filename is not of the form NAME.dcm.png');
+    projections.set(image, { uid: row.uid, view: views[row.projection] ?? null });
   }
-  return films;
+  return projections;
 }
 
 const parser = new XMLParser({
@@ -81,10 +81,10 @@ async function* readXmlFiles(root: string): AsyncGenerator<LayoutStudy> {
     const id = file.slice(0, -'.xml'.length);
     const name = `${folder}/${file}`;
     try {
-      const { films, sections } = readXml((await readDataFile(root, name)).toString('utf8'), name);
-      const images = films.map((film) => ({
-        name: `${imageFolder}/${film}.png`,
-        view: known.get(film.replace(/^CXR/, ''))?.view ?? null,
+      const { names, sections } = readXml((await readDataFile(root, name)).toString('utf8'), name);
+      const images = names.map((image) => ({
+        name: `${imageFolder}/${image}.png`,
+        view: known.get(image.replace(/^CXR/, ''))?.view ?? null,
       }));
       yield { id, images: frontalFirst(images), sections };
     } catch (error) {
@@ -109,7 +109,7 @@ interface Citation {
   readonly parentImage?: readonly { readonly '@id'?: string }[];
 }
 
-function readXml(text: string, name: string): { films: readonly string[]; sections: Sections } {
+function readXml(text: string, name: string): { names: readonly string[]; sections: Sections } {
   const valid = XMLValidator.validate(text);
   if (valid !== true) throw damaged(name, valid.err.line, 'it is not well-formed XML');
   const { eCitation } = parser.parse(text) as { readonly eCitation?: Citation };
@@ -117,12 +117,12 @@ function readXml(text: string, name: string): { films: readonly string[]; sectio
   const texts = eCitation.MedlineCitation?.Article?.Abstract?.AbstractText ?? [];
   const section = (label: string) =>
     texts.find((part) => part['@Label'] === label)?.['#text'] ?? '';
-  const films = (eCitation.parentImage ?? []).map((image) => image['@id'] ?? '');
-  if (!films.every((film) => /^[\w-]+$/.test(film))) {
-    throw damaged(name, 1, 'the id of a parentImage is no file name');
+  const names = (eCitation.parentImage ?? []).map((image) => image['@id'] ?? '');
+  if (!names.every((image) => /^[\w-]+$/.test(image))) {
+    throw damaged(name, 1, 'the id of a parentImage is not a file name');
   }
   const [indication, findings, impression] = ['INDICATION', 'FINDINGS', 'IMPRESSION'].map(section);
-  return { films, sections: tidied({ indication, findings, impression }) };
+  return { names, sections: tidied({ indication, findings, impression }) };
 }
 
 function damaged(name: string, line: number, what: string): DomainError {

@@ -72,8 +72,8 @@ function unusable(
 ): string | undefined {
   if (sections instanceof DomainError) return undefined;
   if (!sections.findings && !sections.impression) return 'neither findings nor impression';
-  if (all.length === 0) return 'no film';
-  return images.length === 0 ? 'no frontal film' : undefined;
+  if (all.length === 0) return 'no image';
+  return images.length === 0 ? 'no frontal image' : undefined;
 }
 
 function splitOf(id: string, seed: number): SplitName {

@@ -4,14 +4,14 @@ import { malformed, readCsv } from './csv.ts';
 import { type ImageRecord, type Labels, type SplitName, splitNames, type View } from './dataset.ts';
 import { findBelow } from './files.ts';
 
-export interface Film extends ImageRecord {
+export interface MimicImage extends ImageRecord {
   /** Rows x columns of the original. */
   readonly size: string;
 }
 
-export interface FilmedStudy {
+export interface ImagedStudy {
   readonly folder: string;
-  readonly films: Film[];
+  readonly images: MimicImage[];
 }
 
 const views: Readonly<Record<string, View>> = {
@@ -30,9 +30,9 @@ const states: Readonly<Record<string, LabelState>> = {
 };
 
 /** By study id, `s50414267`. */
-export async function readFilms(root: string): Promise<Map<string, FilmedStudy>> {
+export async function readImages(root: string): Promise<Map<string, ImagedStudy>> {
   const name = await table(root, 'metadata');
-  const studies = new Map<string, FilmedStudy>();
+  const studies = new Map<string, ImagedStudy>();
   const columns = [
     'dicom_id',
     'subject_id',
@@ -46,9 +46,9 @@ export async function readFilms(root: string): Promise<Map<string, FilmedStudy>>
     const subject = digits(row.subject_id, 'subject_id', name, line);
     const id = `s${digits(row.study_id, 'study_id', name, line)}`;
     const folder = `files/p${subject.slice(0, 2)}/p${subject}/${id}`;
-    const study = studies.get(id) ?? { folder, films: [] };
+    const study = studies.get(id) ?? { folder, images: [] };
     studies.set(id, study);
-    study.films.push({
+    study.images.push({
       name: `${folder}/${row.dicom_id}.jpg`,
       view: views[row.ViewPosition] ?? null,
       size: `${row.Rows}x${row.Columns}`,

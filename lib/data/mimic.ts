@@ -14,7 +14,7 @@ import {
 } from './dataset.ts';
 import { readDataFile } from './files.ts';
 import { openReports } from './mimic-reports.ts';
-import { type Film, readFilms, readLabels, readSplits } from './mimic-tables.ts';
+import { type MimicImage, readImages, readLabels, readSplits } from './mimic-tables.ts';
 import { shuffled } from './order.ts';
 import { labelled } from './report.ts';
 
@@ -37,13 +37,13 @@ export const paperSubset = { train: 10_000, validate: 500 } as const;
 interface FoundStudy {
   readonly id: string;
   readonly split: SplitName;
-  readonly images: readonly Film[];
+  readonly images: readonly MimicImage[];
   /** The path of its text. */
   readonly report: string;
 }
 
 interface MimicRecord extends FoundStudy, StudyRecord {
-  readonly images: readonly Film[];
+  readonly images: readonly MimicImage[];
   readonly labels: Labels | undefined;
 }
 
@@ -97,18 +97,18 @@ async function findStudies(
   views: 'frontal' | 'all',
   leftOut: Record<string, number>,
 ): Promise<readonly FoundStudy[]> {
-  const studies = await readFilms(root);
+  const studies = await readImages(root);
   const splits = await readSplits(root);
   const records: FoundStudy[] = [];
-  for (const [id, { folder, films }] of studies) {
+  for (const [id, { folder, images: all }] of studies) {
     const split = splits.get(id);
-    const sorted = frontalFirst(films);
+    const sorted = frontalFirst(all);
     const images =
       views === 'all' ? sorted : sorted.slice(0, 1).filter(({ view }) => view === 'PA');
     if (split && images.length > 0) {
       records.push({ id, split, images, report: `${folder}.txt` });
     } else {
-      const why = split ? 'no PA film' : 'no split';
+      const why = split ? 'no PA image' : 'no split';
       leftOut[why] = (leftOut[why] ?? 0) + 1;
     }
   }

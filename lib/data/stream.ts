@@ -7,7 +7,7 @@ import { shuffled } from './order.ts';
 export interface Skip {
   readonly id: string;
   readonly kind: 'missing' | 'corrupt';
-  /** What was wrong; it names the file. */
+  /** The error, which names the file. */
   readonly message: string;
 }
 
@@ -124,7 +124,7 @@ function orderOf(dataset: Dataset, position: Position): readonly StudyRecord[] {
   return shuffled(records, ({ id }) => id, seed, `epoch ${epoch}`);
 }
 
-/** The position after `record`; rethrows an error that is no damage of the study. */
+/** The position after `record`; rethrows an error that is not damage of the study. */
 function advance(position: Position, record: StudyRecord, outcome: Outcome<unknown>): Position {
   const after = { ...position, done: position.done + 1 };
   if ('value' in outcome) return after;

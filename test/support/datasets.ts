@@ -21,7 +21,7 @@ export async function folder(
   return root;
 }
 
-export function film(format: 'jpeg' | 'png', grey: number): Promise<Buffer> {
+export function encodedImage(format: 'jpeg' | 'png', grey: number): Promise<Buffer> {
   const channels = [grey, grey, grey] as const;
   const background = { r: channels[0], g: channels[1], b: channels[2] };
   return sharp({ create: { width: 24, height: 20, channels: 3, background } })
@@ -63,7 +63,7 @@ export function zip(files: Readonly<Record<string, string>>): Buffer {
   return Buffer.concat([...locals, directory, end]);
 }
 
-interface MimicFilm {
+interface MimicImage {
   readonly dicom: string;
   readonly view: string;
 }
@@ -72,7 +72,7 @@ export interface MimicStudy {
   readonly subject: number;
   readonly study: number;
   readonly split: 'train' | 'validate' | 'test';
-  readonly films: readonly MimicFilm[];
+  readonly images: readonly MimicImage[];
   /** CheXpert's states by observation, as its table writes them; no row where left out. */
   readonly labels?: Readonly<Record<string, string>>;
   readonly report: string;
@@ -89,8 +89,8 @@ export function mimicTables(studies: readonly MimicStudy[]): Record<string, Uint
   ];
   const split = ['dicom_id,study_id,subject_id,split'];
   const labels = [['subject_id', 'study_id', ...observations.toSorted()].join(',')];
-  for (const { subject, study, films, labels: given, split: name } of studies) {
-    for (const { dicom, view } of films) {
+  for (const { subject, study, images, labels: given, split: name } of studies) {
+    for (const { dicom, view } of images) {
       metadata.push(
         `${dicom},${subject},${study},CHEST (PA AND LAT),${view},3056,2544,21800506,213014.531,` +
           `CHEST (PA AND LAT),${viewNames[view] ?? ''},Erect`,
@@ -113,14 +113,14 @@ export function mimicPath({ subject, study }: MimicStudy): string {
   return `files/p${`${subject}`.slice(0, 2)}/p${subject}/s${study}`;
 }
 
-/** The whole tree: tables, pictures, and the reports as text files beside them. */
+/** The whole tree: tables, images, and the reports as text files beside them. */
 export async function mimicFiles(
   studies: readonly MimicStudy[],
 ): Promise<Record<string, string | Uint8Array>> {
   const files: Record<string, string | Uint8Array> = mimicTables(studies);
   for (const study of studies) {
-    for (const { dicom } of study.films) {
-      files[`${mimicPath(study)}/${dicom}.jpg`] = await film('jpeg', study.study % 256);
+    for (const { dicom } of study.images) {
+      files[`${mimicPath(study)}/${dicom}.jpg`] = await encodedImage('jpeg', study.study % 256);
     }
     files[`${mimicPath(study)}.txt`] = study.report;
   }

@@ -25,14 +25,14 @@ export function openPhantom(options: PhantomDatasetOptions): Dataset {
   if (!(Number.isInteger(count) && count >= 1)) {
     throw invalidArgument('COUNT_RANGE', 'count', `got ${count}, expected a whole number above 0`);
   }
-  const films: readonly PhantomView[] = views === 'all' ? ['PA', 'lateral'] : ['PA'];
+  const projections: readonly PhantomView[] = views === 'all' ? ['PA', 'lateral'] : ['PA'];
   const records = Array.from({ length: count }, (_, index): PhantomRecord => {
     const id = studyId(options, index);
     return {
       id,
       index,
       split: splitOf(fraction(id, seed, 'split')),
-      images: films.map((film) => ({ name: `${id}_${film}`, view: viewOf(film) })),
+      images: projections.map((view) => ({ name: `${id}_${view}`, view: viewOf(view) })),
       facts: JSON.stringify({ edition, size, prevalence, uncertain }),
     };
   });
@@ -45,22 +45,22 @@ export function openPhantom(options: PhantomDatasetOptions): Dataset {
       return labelled(report, report.labels);
     },
     image: async ({ index }, at) => {
-      const film = films[at] ?? 'PA';
-      const grey = await renderStudy(options, planStudy(options, index), film);
+      const projection = projections[at] ?? 'PA';
+      const grey = await renderStudy(options, planStudy(options, index), projection);
       return {
         width: size,
         height: size,
         pixels: Uint16Array.from(grey, (value) => value * 257),
         format: 'png',
         bitsStored: 8,
-        view: viewOf(film),
+        view: viewOf(projection),
         laterality: undefined,
       };
     },
   });
 }
 
-const viewOf = (film: PhantomView) => (film === 'PA' ? 'PA' : 'LATERAL');
+const viewOf = (view: PhantomView) => (view === 'PA' ? 'PA' : 'LATERAL');
 
 function splitOf(place: number): SplitName {
   if (place < 0.8) return 'train';

@@ -1,6 +1,6 @@
 import type { Frontal, Side } from './anatomy.ts';
 import type { Device } from './findings.ts';
-import type { Planes } from './film.ts';
+import type { Planes } from './exposure.ts';
 import { ellipse, type Point, smooth } from './svg.ts';
 import { drawTube, drawWire } from './tissue.ts';
 

@@ -1,7 +1,7 @@
 import type { Frontal, Side } from './anatomy.ts';
 import { drawDevice } from './frontal-devices.ts';
 import { type Finding, lobeSide, type PerAbnormality } from './findings.ts';
-import type { Planes } from './film.ts';
+import type { Planes } from './exposure.ts';
 import { frontalLobe } from './lobes.ts';
 import type { Random } from './random.ts';
 import { curve, ellipse, type Point, polyline, smooth } from './svg.ts';

@@ -1,5 +1,5 @@
 import type { Frontal, Side } from './anatomy.ts';
-import type { Planes } from './film.ts';
+import type { Planes } from './exposure.ts';
 import type { Random } from './random.ts';
 import { curve, ellipse, type Layer, type Point, polyline, smooth } from './svg.ts';
 import { type Branch, broken, drawBand, drawVessels, markBreak } from './tissue.ts';

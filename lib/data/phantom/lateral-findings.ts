@@ -1,5 +1,5 @@
 import type { Device, PerAbnormality } from './findings.ts';
-import type { Planes } from './film.ts';
+import type { Planes } from './exposure.ts';
 import type { Lateral } from './lateral.ts';
 import { lateralLobe } from './lobes.ts';
 import type { Random } from './random.ts';

@@ -1,10 +1,10 @@
 import type { Patient, Side, Spot } from './anatomy.ts';
-import type { Planes } from './film.ts';
+import type { Planes } from './exposure.ts';
 import type { Random } from './random.ts';
 import { curve, ellipse, type Layer, type Point, polyline, smooth } from './svg.ts';
 import { type Branch, broken, drawBand, drawVessels, markBreak } from './tissue.ts';
 
-/** The chest seen from the side, the patient's left to the film, facing left. */
+/** The chest seen from the side, the patient's left side to the detector, facing left. */
 export class Lateral {
   readonly patient: Patient;
 

@@ -1,7 +1,7 @@
 import sharp from 'sharp';
 import { invalidArgument } from '../../errors.ts';
 import { drawPatient, Frontal } from './anatomy.ts';
-import { drawExposure, expose, newPlanes } from './film.ts';
+import { drawExposure, expose, newPlanes } from './exposure.ts';
 import {
   afflict,
   byObservation,

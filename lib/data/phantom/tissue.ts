@@ -1,4 +1,4 @@
-import type { Planes } from './film.ts';
+import type { Planes } from './exposure.ts';
 import type { Finding } from './findings.ts';
 import type { Random } from './random.ts';
 import { ellipse, type Layer, offset, type Point, polyline, smooth } from './svg.ts';
