@@ -4,7 +4,6 @@ import { DomainError } from '../lib/errors.ts';
 import type { GenerateRequest, Sent } from '../lib/rpc/messages.ts';
 import { generatorService } from '../lib/rpc/services.ts';
 import { tensorMessage } from '../lib/rpc/tensors.ts';
-import type { Telemetry } from '../lib/telemetry/telemetry.ts';
 import { settings } from '../services/generator/config.ts';
 import { start } from '../services/generator/server.ts';
 import { connect, metricOf, openTestStore, startService, until } from './support/services.ts';

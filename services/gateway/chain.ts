@@ -82,17 +82,21 @@ export interface Generation {
 
 /** The model services as the chain calls them. Errors name `field` if it is what is wrong. */
 export interface ModelServices<Tensor, Decoding, Info extends ImageInfo> {
-  embed(image: Uint8Array, field: string, call: StageCall): Promise<Embedding<Tensor, Info>>;
-  classify(
+  readonly embed: (
+    image: Uint8Array,
+    field: string,
+    call: StageCall,
+  ) => Promise<Embedding<Tensor, Info>>;
+  readonly classify: (
     pooled: Tensor,
     call: StageCall,
-  ): Promise<{ readonly labels: readonly Label[]; readonly timings: readonly Timing[] }>;
+  ) => Promise<{ readonly labels: readonly Label[]; readonly timings: readonly Timing[] }>;
   /** Text is sent as it is decoded if there is a listener. */
-  generate(
+  readonly generate: (
     prompt: Prompt<Tensor, Decoding>,
     call: StageCall,
     listener: GenerationListener | undefined,
-  ): Promise<Generation>;
+  ) => Promise<Generation>;
 }
 
 export interface ChainReport<Info> extends ReportText {
