@@ -11,5 +11,5 @@ export function endWithParent(): void {
   // To watch must not keep alive what has nothing else to do.
   process.channel?.unref();
   // It may have died while the modules of this process were loaded.
-  if (process.channel !== undefined && !process.connected) end();
+  if ('connected' in process && !process.connected) end();
 }

@@ -35,6 +35,8 @@ export async function trainInProcess(
   process.once('disconnect', stop);
   // Waiting for the parent to go must not keep a process that is done.
   process.channel?.unref();
+  // It may have gone while the modules of this process were loaded.
+  if ('connected' in process && !process.connected) stop();
   const tracing = createTracing({ service: 'trainer-run', endpoint: tracesEndpoint });
   try {
     return await executeRun(id, { ...options, tracer: tracing.tracer, signal: stopping.signal });
