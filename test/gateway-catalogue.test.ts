@@ -2,7 +2,7 @@ import test from 'ava';
 import { DomainError } from '../lib/errors.ts';
 import { Catalogue } from '../services/gateway/catalogue.ts';
 import { releaseUse } from '../services/gateway/release-states.ts';
-import { until } from './support/stages.ts';
+import { until } from './support/waiting.ts';
 
 type State = { release: string; weight?: number; previous?: string };
 

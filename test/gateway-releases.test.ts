@@ -1,7 +1,8 @@
 import test from 'ava';
 import { DomainError } from '../lib/errors.ts';
 import { countOf, failure, gatewaySetUp, image, queueFull } from './support/gateway.ts';
-import { type startGateway, until } from './support/stages.ts';
+import type { startGateway } from './support/stages.ts';
+import { until } from './support/waiting.ts';
 
 const { setUp } = gatewaySetUp(test);
 

@@ -47,7 +47,7 @@ export function openModelChannels(
 
 /** The interval at which a model service is checked until it first reports that it is ready. */
 const pollMs = 100;
-const checkTimeoutMs = 2000;
+const checkTimeoutMs = 10_000;
 /** grpc.health.v1.HealthCheckResponse.SERVING */
 const serving = 1;
 

@@ -13,6 +13,7 @@ import { createTelemetry } from '../../lib/telemetry/telemetry.ts';
 import { type Observation, observations } from '../../lib/text/labels/observations.ts';
 import { settings } from '../../services/gateway/config.ts';
 import { start } from '../../services/gateway/server.ts';
+import { patienceMs } from './waiting.ts';
 
 /** What the model services of a test do, and the calls that they received. */
 export interface FakeStages {
@@ -141,6 +142,7 @@ export async function startGateway(
   const channel = openChannel(`127.0.0.1:${gateway.port}`, {
     telemetry: telemetryOf('client'),
     retries: false,
+    timeoutMs: patienceMs,
   });
   t.teardown(() => channel.close());
   const metric = async (line: string): Promise<string> => {
@@ -148,9 +150,4 @@ export async function startGateway(
     return lines.find((found) => found.startsWith(line))?.split(' ')[1] ?? '';
   };
   return { gateway, client: channel.client(reportService), telemetry, metric };
-}
-
-/** Resolves once `condition` holds. */
-export async function until(condition: () => boolean | Promise<boolean>): Promise<void> {
-  while (!(await condition())) await new Promise((resolve) => setTimeout(resolve, 5));
 }
