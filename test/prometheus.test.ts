@@ -20,6 +20,8 @@ const prometheus = findProgram('prometheus');
 const withPrometheus = prometheus ? test.serial : test.serial.skip;
 const rules = fileURLToPath(new URL('../deploy/monitoring/rules.yaml', import.meta.url));
 
+const watchdog = fileURLToPath(new URL('support/watchdog.ts', import.meta.url));
+
 const cleanup = new Cleanup();
 test.after.always(() => cleanup.run());
 
@@ -95,15 +97,17 @@ async function startPrometheus(targets: Readonly<Record<string, number>>) {
   await writeFile(file, JSON.stringify(config));
   const [port = 0] = await freePorts(1);
   const child = spawn(
-    prometheus ?? '',
+    process.execPath,
     [
+      watchdog,
+      prometheus ?? '',
       `--config.file=${file}`,
       `--storage.tsdb.path=${path.join(folder, 'data')}`,
       `--web.listen-address=127.0.0.1:${port}`,
       '--enable-feature=exemplar-storage',
       '--log.level=error',
     ],
-    { stdio: 'ignore' },
+    { stdio: ['ignore', 'ignore', 'ignore', 'ipc'] },
   );
   cleanup.add(() => stop(child));
   const url = `http://127.0.0.1:${port}`;
