@@ -18,8 +18,8 @@ export function normalize(pixels: Uint16Array, spec: Preprocessing): Tensor<'flo
   const { height, width } = spec;
   const { scale, offset } = scaleAndOffset(spec);
   const data = new Float32Array(3 * pixels.length);
-  for (const [channel, perWhite] of scale.entries()) {
-    const [perStep, lowest] = [perWhite / 65535, offset[channel]!];
+  for (const [channel, perUnit] of scale.entries()) {
+    const [perStep, lowest] = [perUnit / 65535, offset[channel]!];
     const first = channel * pixels.length;
     for (let index = 0; index < pixels.length; index++) {
       data[first + index] = pixels[index]! * perStep - lowest;
