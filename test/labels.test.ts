@@ -34,7 +34,7 @@ const rules: Readonly<Record<string, readonly (readonly [string, Expected])[]>> 
     ['Old rib fractures.', { Fracture: 'positive' }],
     ['The endotracheal tube ends 3.2 cm above the carina.', { 'Support Devices': 'positive' }],
   ],
-  'what only looks like a mention is none': [
+  'text that only looks like a mention is not one': [
     ['Pericardial effusion.', {}],
     ['Pericardial effusion and a small pleural effusion.', { 'Pleural Effusion': 'positive' }],
     ['Calcified nodule. Massive hernia.', {}],
@@ -63,6 +63,13 @@ const rules: Readonly<Record<string, readonly (readonly [string, Expected])[]>> 
     ],
     ['The lungs are clear of consolidation.', { Consolidation: 'negative' }],
     ['Lungs are free of opacities.', { 'Lung Opacity': 'negative' }],
+  ],
+  'the nearest of several negations decides': [
+    ['No effusion, but no edema.', { 'Pleural Effusion': 'negative', Edema: 'negative' }],
+    [
+      'Effusion is not seen, while edema is not seen.',
+      { 'Pleural Effusion': 'negative', Edema: 'negative' },
+    ],
   ],
   'a negation ends where another finding begins': [
     [
