@@ -88,7 +88,7 @@ test.serial(
     const store = await t.throwsAsync(
       radscribe('runs', 'create', ...newRun, '--store', 'x', ...at),
     );
-    t.regex(store?.message ?? '', /--store: not with --server/);
+    t.like(store, { reason: 'OPTIONS_CONFLICT', field: '--store' });
   },
 );
 

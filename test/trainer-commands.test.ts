@@ -124,7 +124,7 @@ test('a run that trains is cancelled from elsewhere', async (t) => {
   using database = new RunDatabase(place.runs);
   const id = database.list()[0]?.id ?? '';
   const { out } = await place.start('runs', 'cancel', id).ended;
-  t.regex(out, /ends after its step/);
+  t.regex(out, /ends after the step under way/);
   const { code, out: said } = await ended;
   t.is(code, 0);
   t.regex(said, /cancelled/);

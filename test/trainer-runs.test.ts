@@ -7,6 +7,7 @@ import test, { type ExecutionContext } from 'ava';
 import { RunCheckpoints, type RunPosition } from '../lib/training/checkpoint.ts';
 import { parseConfig } from '../lib/training/config.ts';
 import { RunDatabase } from '../lib/training/database.ts';
+import { followEvents } from '../lib/training/follow.ts';
 import { Runner } from '../services/trainer/runs/runner.ts';
 
 const config = parseConfig({ variant: 'vit', data: 'phantom:10' });
@@ -151,6 +152,23 @@ test('runs of an earlier version of the database are read and resumed', async (t
   t.teardown(() => runs.close());
   t.is(runs.get(id).resumes, 0);
   t.is(runs.resume(id).resumes, 1);
+});
+
+test('a run that has ended is followed to its last event, however many there are', async (t) => {
+  const runs = await database(t);
+  const { id } = runs.create({ config });
+  const many = new DatabaseSync(join(runs.folder, 'runs.sqlite'));
+  many
+    .prepare(
+      `WITH RECURSIVE n(value) AS (VALUES (2) UNION ALL SELECT value + 1 FROM n WHERE value < 2500)
+       INSERT INTO events (run, sequence, at, kind, data) SELECT ?, value, '', 'progress', '{}' FROM n`,
+    )
+    .run(id);
+  many.close();
+  runs.setState(id, 'succeeded', { release: 'rs-1' });
+  let last = 0;
+  for await (const { sequence } of followEvents(runs, id, 0)) t.is(sequence, ++last);
+  t.is(last, 2501);
 });
 
 /** Executes nothing: `work` decides what becomes of the run. */
