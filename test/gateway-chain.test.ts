@@ -160,7 +160,11 @@ test('the text is from the PA view, the labels are from every frontal one', asyn
   t.is(report.imageTokens, 4);
   t.true(calls.includes('generate 20'));
   t.false(calls.includes('classify 99'));
-  t.is(report.labels.find(({ name }) => name === 'Cardiomegaly')?.probability, 0.9);
+  const cardiomegaly = ({ labels }: typeof report) =>
+    labels.find(({ name }) => name === 'Cardiomegaly')?.probability;
+  t.is(cardiomegaly(report), 0.9);
+  const swapped = await run(services, study([20, 90, 99]));
+  t.is(cardiomegaly(swapped.report), 0.9, 'the highest of all, wherever it stands');
   t.deepEqual(
     report.warnings.map(({ code }) => code),
     ['FRONTAL_NOT_USED', 'LATERAL_NOT_USED'],

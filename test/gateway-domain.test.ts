@@ -17,6 +17,8 @@ test('a release, a channel or a variant is used as given', (t) => {
   t.is(chooseRoute(routes, { release: 'rs-2' }, 'k').channel, 'canary');
   t.is(chooseRoute(routes, { channel: 'stable' }, 'k').release, 'rs-1');
   t.is(chooseRoute(routes, { variant: 'chexnet' }, 'k').release, 'rs-3');
+  const second = { ...routes[0]!, channel: 'second', release: 'rs-4' };
+  t.is(chooseRoute([...routes.slice(0, 1), second], {}, 'k').release, 'rs-1', 'the first channel');
 });
 
 test('what is not served is refused by the name of its field, with what is', (t) => {
@@ -140,12 +142,12 @@ test('a quota names the delay after which the request is admitted', (t) => {
 test('the client that has been idle longest loses its bucket first', (t) => {
   let now = 0;
   const quota = new Quota({ perSecond: 0.001, burst: 1 }, () => (now += 1));
-  quota.take('first');
-  quota.take('second');
-  t.throws(() => quota.take('first'), { message: /exhausted/ });
-  for (let id = 0; id < 9999; id += 1) quota.take(`${id}`);
-  t.throws(() => quota.take('first'), { message: /exhausted/ }, 'it was used after the second');
-  t.notThrows(() => quota.take('second'));
+  quota.take('first', 1);
+  quota.take('second', 1);
+  t.throws(() => quota.take('first', 1), { message: /exhausted/ });
+  for (let id = 0; id < 9999; id += 1) quota.take(`${id}`, 1);
+  t.throws(() => quota.take('first', 1), { message: /exhausted/ }, 'it was used after the second');
+  t.notThrows(() => quota.take('second', 1));
 });
 
 test('permits limit requests and the bytes of their images, its own included', (t) => {

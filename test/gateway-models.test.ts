@@ -116,15 +116,18 @@ test('an answer that lacks a part is an error', async (t) => {
   for (const missing of ['tokens', 'pooled', 'image']) {
     const { embed } = services({ embed: { ...embedded, [missing]: null } });
     const error = await t.throwsAsync(embed(Buffer.from('x'), 'images[0].data', call), incomplete);
-    t.is(error.reason, 'ANSWER_INCOMPLETE');
+    t.like(error, { code: 'INTERNAL', reason: 'ANSWER_INCOMPLETE' });
+    t.regex(error.message, /^vision /);
   }
   const swapped = [labels[1], labels[0], ...labels.slice(2)];
   for (const wrong of [labels.slice(1), [...labels, labels[0]], swapped]) {
     const { classify } = services({ classify: { release, labels: wrong, timings: [] } });
-    await t.throwsAsync(classify(tensor, call), incomplete);
+    const error = await t.throwsAsync(classify(tensor, call), incomplete);
+    t.regex(error.message, /^labeler /);
   }
   const { generate } = services({ generate: [{ release, delta: { text: 'a', tokens: 1 } }] });
-  await t.throwsAsync(generate(prompt, call, undefined), incomplete);
+  const error = await t.throwsAsync(generate(prompt, call, undefined), incomplete);
+  t.regex(error.message, /^generator /);
 });
 
 test('no answer of another release is used, whatever a service does', async (t) => {
@@ -135,8 +138,9 @@ test('no answer of another release is used, whatever a service does', async (t) 
   });
   const mixed = { ...fails, message: /answered with release rs-2, expected rs-1/ };
   const error = await t.throwsAsync(embed(Buffer.from('x'), 'images[0].data', call), mixed);
-  t.is(error.reason, 'RELEASE_MIXED');
-  await t.throwsAsync(classify(tensor, call), mixed);
+  t.like(error, { code: 'INTERNAL', reason: 'RELEASE_MIXED' });
+  t.regex(error.message, /^vision /);
+  t.regex((await t.throwsAsync(classify(tensor, call), mixed)).message, /^labeler /);
   const heard: string[] = [];
   const listener: GenerationListener = {
     onAccepted: () => heard.push('accepted'),
@@ -148,7 +152,8 @@ test('no answer of another release is used, whatever a service does', async (t) 
       { release: other, delta: { text: 'b', tokens: 2 } },
     ],
   });
-  await t.throwsAsync(generate(prompt, call, listener), mixed);
+  const mixture = await t.throwsAsync(generate(prompt, call, listener), mixed);
+  t.regex(mixture.message, /^generator /);
   t.deepEqual(heard, ['accepted', 'a']);
 });
 

@@ -201,6 +201,7 @@ test('another text than before is an error: what was sent cannot be taken back',
   t.is(error.reason, 'GENERATION_DIVERGED');
   t.throws(() => resumed({ deltas: ['ab'] }, { deltas: ['abc', 'd'], text: 'abx' }), expectation);
   t.throws(() => resumed({ deltas: ['abc'] }, { deltas: [], text: 'ab' }), expectation);
+  t.throws(() => resumed({ deltas: ['ab'] }, { deltas: ['ab'], text: 'x ab' }), expectation);
   t.notThrows(() => resumed({ deltas: ['ab '], text: 'ab' }), 'nothing was started again');
 });
 

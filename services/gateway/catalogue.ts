@@ -154,8 +154,7 @@ export class Catalogue {
 
   /** Whether a model service refused the release a moment ago. */
   isRefused(release: string): boolean {
-    const atMs = this.#refusedMs.get(release);
-    if (atMs === undefined) return false;
+    const atMs = this.#refusedMs.get(release) ?? Number.NEGATIVE_INFINITY;
     if (performance.now() - atMs < refusedMs) return true;
     this.#refusedMs.delete(release);
     return false;

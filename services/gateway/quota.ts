@@ -27,8 +27,8 @@ export class Quota {
     this.#now = now;
   }
 
-  /** Throws RESOURCE_EXHAUSTED with `retryAfterMs` if the client's quota is exhausted. */
-  take(client: string, count = 1): void {
+  /** Takes `count` images. Throws RESOURCE_EXHAUSTED with `retryAfterMs` if the client's quota is exhausted. */
+  take(client: string, count: number): void {
     const { perSecond, burst } = this.#options;
     if (perSecond === 0) return;
     const atMs = this.#now();
