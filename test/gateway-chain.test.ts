@@ -60,7 +60,8 @@ function fakes(found: { views?: (View | undefined)[]; distance?: number } = {}) 
     },
     classify: async (pooled) => {
       calls.push(`classify ${pooled}`);
-      return { labels: labelsOf(pooled / 100), timings: [] };
+      const timings = [{ stage: 'queue', startMs: 0, durationMs: 1 }];
+      return { labels: labelsOf(pooled / 100), timings };
     },
     generate: async ({ tokens, text }, _call, listener) => {
       calls.push(`generate ${tokens}`);
@@ -203,7 +204,7 @@ test('a single lateral, an unusual image and a cut text get warnings', async (t)
   t.regex(report.warnings[2]!.message, /at 9 tokens/);
 });
 
-test('one invalid image fails the study by its field, and aborts the calls for the others', async (t) => {
+test('one invalid image fails the study by its field, once the aborted calls for the others have ended', async (t) => {
   const { services } = fakes();
   const aborted: string[] = [];
   const slow: Services = {
@@ -213,8 +214,10 @@ test('one invalid image fails the study by its field, and aborts the calls for t
         ? services.embed(image, field, stageCall)
         : new Promise((_, reject) => {
             stageCall.signal.addEventListener('abort', () => {
-              aborted.push(field);
-              reject(stageCall.signal.reason as Error);
+              setImmediate(() => {
+                aborted.push(field);
+                reject(stageCall.signal.reason as Error);
+              });
             });
           }),
   };
@@ -230,7 +233,7 @@ test('the timings of a report name each service and its stages, by start', async
     report.timings.map(({ stage }) => stage).filter((stage) => !stage.includes('.')),
     ['gateway', 'vision', 'labeler', 'generator'],
   );
-  for (const stage of ['vision.inference', 'generator.generate']) {
+  for (const stage of ['vision.inference', 'labeler.queue', 'generator.generate']) {
     t.true(report.timings.some((timing) => timing.stage === stage));
   }
   const starts = report.timings.map(({ startMs }) => startMs);

@@ -24,8 +24,8 @@ test('the gateway loads no graph, no model and no engine', async (t) => {
   );
   const loaded = stderr.split('\n').map((url) => url.replace(`file://${root}`, ''));
   t.true(loaded.includes('services/gateway/server.ts'), 'the hook lists what is loaded');
-  // Manifests are checked against the schema of presets, which is data and zod.
-  const allowed = /^lib\/(models\/(names|preset)|image\/preprocessing)\.ts$/;
+  // Data and text: the schema of manifests, and how labels become the text of a prompt.
+  const allowed = /^lib\/(models\/(names|preset)|image\/preprocessing|inference\/prompt)\.ts$/;
   const forbidden =
     /^lib\/(graph|onnx|models|image|runtime|inference|training|safetensors|checkpoints|data)\/|^node_modules\/(onnxruntime|sharp|@cornerstonejs)/;
   t.deepEqual(
