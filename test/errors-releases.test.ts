@@ -196,16 +196,16 @@ test.serial('a key that others keep claiming gives STORE_LOCKED', async (t) => {
     read: () => Promise.resolve(undefined),
     write: (key: string) => Promise.resolve(void written.push(key)),
     remove: () => Promise.resolve(),
-    // Another's claim, as young as ours, whenever they are listed; 11 s pass with each.
+    // Another's claim, as young as ours, whenever they are listed; 50 s pass with each.
     async *list(prefix: string) {
-      passedMs += 11_000;
+      passedMs += 50_000;
       for (const key of [`${prefix}other.json`, written.at(-1) ?? ''])
         yield { key, bytes: 9, modifiedMs: 1000 };
     },
   };
   const error = await t.throwsAsync(createUnderLock(claims, 'channels/a/1', Buffer.from('x')));
   t.like(error, { reason: 'STORE_LOCKED', code: 'UNAVAILABLE', field: 'store' });
-  t.is(written.length, 3, 'three claims fit into the 30 s that it waits');
+  t.is(written.length, 3, 'three claims fit into the 150 s that it waits');
   t.true(
     written.every((key) => key.startsWith('locks/')),
     'the key itself was not written',

@@ -65,7 +65,7 @@ for (const name of ['vision', 'labeler', 'generator']) {
 test('a setting that is wrong is one line, and no service', async (t) => {
   const { output, ended } = run(t, 'vision', { RADSCRIBE_MAX_BATCH: 'many' });
   t.is(await ended, 1);
-  t.regex(output.err, /^vision: RADSCRIBE_MAX_BATCH: is "many"; expected a whole number[^\n]*\n$/);
+  t.regex(output.err, /^vision: RADSCRIBE_MAX_BATCH: is "many"; expected an integer[^\n]*\n$/);
 });
 
 test('SIGTERM lets a stream end, and the process ends with 0', async (t) => {
