@@ -7,7 +7,7 @@ import { GatewayRetries } from '../services/gateway/retries.ts';
 
 const call: StageCall = {
   release: 'rs-1',
-  priority: 'batch',
+  priority: 'bulk',
   bulk: false,
   signal: new AbortController().signal,
   deadline: 1e15,

@@ -295,6 +295,7 @@ for (const overlay of ['staging', 'production'])
         gpus: config.jobGpus,
         claims: config.jobClaims,
         runs: config.runs,
+        gate: config.gateMetrics,
         cache: config.cacheDir,
       });
       const all = [...manifests, job as unknown as Manifest];

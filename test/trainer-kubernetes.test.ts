@@ -19,6 +19,7 @@ const job = {
   claims: ['runs:/var/lib/radscribe/runs'],
   runs: '/var/lib/radscribe/runs',
   cache: '/var/lib/radscribe/runs/cache',
+  gate: ['clinical.microF1', 'language.bleu4'],
 };
 
 /** An API server that knows Jobs, as much of it as the trainer may use. */
@@ -86,7 +87,12 @@ test('a Job requests its GPU, has no token, trains its own run and ends with it'
   t.false(pod?.automountServiceAccountToken);
   t.is(pod?.containers[0]?.resources?.limits?.['nvidia.com/gpu'], '1');
   const [container] = pod?.containers ?? [];
-  t.deepEqual(container?.args?.slice(0, 4), ['lib/training/main.ts', run.id, '--runs', job.runs]);
+  t.deepEqual(container?.args, [
+    'lib/training/main.ts',
+    run.id,
+    ...['--runs', job.runs, '--cache', job.cache],
+    ...['--gate', 'clinical.microF1,language.bleu4'],
+  ]);
   const [failed] = made.spec?.podFailurePolicy?.rules ?? [];
   t.is(failed?.action, 'FailJob', 'a run that has failed is not trained by another pod');
   t.deepEqual(failed?.onExitCodes?.values, [3]);

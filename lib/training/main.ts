@@ -1,18 +1,20 @@
 import { parseArgs } from 'node:util';
 import { DomainError } from '../errors.ts';
+import { standardGate } from '../releases/gate.ts';
 import { RunDatabase, type RunState, hasEnded } from './database.ts';
 import { type Reporter, sampleProgress } from './progress.ts';
 import { trainInProcess } from './worker.ts';
 
 /**
- * The worker of a run: `node lib/training/main.ts RUN --runs FOLDER --cache FOLDER`, a child of the
- * trainer service or the container of a Job. It writes JSON lines to standard output.
+ * The worker of a run: `node lib/training/main.ts RUN --runs FOLDER --cache FOLDER --gate METRICS`, a
+ * child of the trainer service or the container of a Job. It writes JSON lines to standard output.
  */
 const { positionals, values } = parseArgs({
   allowPositionals: true,
   options: {
     runs: { type: 'string', default: 'runs' },
     cache: { type: 'string', default: 'cache' },
+    gate: { type: 'string', default: standardGate.join() },
   },
 });
 
@@ -46,6 +48,7 @@ try {
     await trainInProcess(id, {
       database,
       cache: values.cache,
+      gate: values.gate.split(',').filter((metric) => metric !== ''),
       reporter,
       // The entry of a process: it may read the environment.
       tracesEndpoint: process.env['OTEL_EXPORTER_OTLP_ENDPOINT'],

@@ -5,7 +5,7 @@ import { type ExecuteOptions, executeRun } from './run.ts';
 
 export interface WorkerOptions extends Pick<
   ExecuteOptions,
-  'database' | 'cache' | 'reporter' | 'command'
+  'database' | 'cache' | 'reporter' | 'command' | 'gate'
 > {
   /** Where spans go, OTLP over HTTP; absent, no trace leaves the process. */
   readonly tracesEndpoint: string | undefined;

@@ -22,7 +22,7 @@ export interface StudyImage {
 /** What every call of a model service for one request has in common. */
 export interface StageCall {
   readonly release: string;
-  readonly priority: 'interactive' | 'batch';
+  readonly priority: 'interactive' | 'bulk';
   /** Retry while the queue of a service is full. */
   readonly bulk: boolean;
   readonly signal: AbortSignal;

@@ -76,7 +76,7 @@ export class Gateway {
   async report(request: ReportRequest, options: CallOptions): Promise<Answer<DescribedImage>> {
     const { permits, telemetry, services, retries, timeoutMs } = this.#parts;
     const { client, signal, emit, deadline = Date.now() + timeoutMs } = options;
-    const bulk = request.priority === 'batch';
+    const bulk = request.priority === 'bulk';
     this.#takeQuota(client, request.images.length);
     const release = await this.#enter(request, { signal, deadline, bulk });
     const { inFlight, queueBytes } = telemetry.metrics;
@@ -157,7 +157,7 @@ export class Gateway {
     const { shadow, shadowChannel, catalogue, permits, services, retries } = this.#parts;
     const route = catalogue.targets().find(({ channel }) => channel === shadowChannel);
     if (route === undefined) return;
-    const copy = { ...request, selector: {}, priority: 'batch' as const };
+    const copy = { ...request, selector: {}, priority: 'bulk' as const };
     shadow.copy(request.requestId, outcomeOf(report), permits.busy, async () => {
       const signal = AbortSignal.timeout(shadowTimeoutMs);
       const limits = { signal, deadline: Date.now() + shadowTimeoutMs, bulk: false };

@@ -30,7 +30,7 @@ export interface ModelClients {
 
 export type RpcModelServices = ModelServices<Tensor, DecodingOptions | null, DescribedImage>;
 
-const priorities = { interactive: 'PRIORITY_INTERACTIVE', batch: 'PRIORITY_BATCH' } as const;
+const priorities = { interactive: 'PRIORITY_INTERACTIVE', bulk: 'PRIORITY_BATCH' } as const;
 
 /**
  * The model services behind their clients. Each call is retried by its row of the table, and checked to

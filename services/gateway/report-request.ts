@@ -100,7 +100,7 @@ function readPriority(
   const meanings = {
     PRIORITY_UNSPECIFIED: standard,
     PRIORITY_INTERACTIVE: 'interactive',
-    PRIORITY_BATCH: 'batch',
+    PRIORITY_BATCH: 'bulk',
   } as const;
   return lookUp(meanings, priority, 'priority');
 }

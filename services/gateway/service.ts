@@ -111,5 +111,5 @@ function readItem(
   if (known.has(itemId)) throw invalidArgument('ITEM_ID_REPEATED', 'item_id', 'was used before');
   known.add(itemId);
   if (request === null) throw invalidArgument('REQUEST_MISSING', 'request', 'is missing');
-  return readRequest(request, 'batch');
+  return readRequest(request, 'bulk');
 }

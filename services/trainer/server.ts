@@ -71,9 +71,9 @@ async function executorOf(
   database: RunDatabase,
   { logger }: Telemetry,
 ): Promise<Executor> {
-  const { runs, cacheDir: cache } = config;
+  const worker = { runs: config.runs, cache: config.cacheDir, gate: config.gateMetrics };
   if (config.executor === 'process') {
-    return processExecutor({ runs, cache, onLine: (run, line) => logWorker(logger, run, line) });
+    return processExecutor({ ...worker, onLine: (run, line) => logWorker(logger, run, line) });
   }
   const { jobImage: image } = config;
   if (image === undefined) {
@@ -91,8 +91,7 @@ async function executorOf(
     queue: config.jobQueue,
     gpus: config.jobGpus,
     claims: config.jobClaims,
-    runs,
-    cache,
+    ...worker,
     isCancelled: (run) => database.get(run).cancelRequested,
     onError: (run, err) => logger.warn({ run, err }, 'a call to the API server failed'),
   });

@@ -15,20 +15,34 @@ export interface Executor {
 /** The worker's entry, from the root of the repository and of the images. */
 export const workerEntry = 'lib/training/main.ts';
 
-export interface ProcessExecutorOptions {
+/** What a worker reads, whatever runs it. */
+export interface WorkerSettings {
+  /** Folders, as the worker's paths. */
   readonly runs: string;
   readonly cache: string;
+  /** Metrics in which a release may not be worse than the one of its run's channel. */
+  readonly gate: readonly string[];
+}
+
+/** The arguments of Node for the worker of a run; `entry` is its path. */
+export const workerArgs = (
+  entry: string,
+  id: string,
+  { runs, cache, gate }: WorkerSettings,
+): string[] => [entry, id, '--runs', runs, '--cache', cache, '--gate', gate.join()];
+
+export interface ProcessExecutorOptions extends WorkerSettings {
   /** Gets each line that a worker writes: JSON on standard output, text on standard error. */
   readonly onLine: (run: string, line: string) => void;
 }
 
 /** Trains each run in a process of its own: what kills a run does not kill the service. */
-export function processExecutor({ runs, cache, onLine }: ProcessExecutorOptions): Executor {
+export function processExecutor({ onLine, ...settings }: ProcessExecutorOptions): Executor {
   const entry = fileURLToPath(new URL(`../../../${workerEntry}`, import.meta.url));
   return {
     execute: ({ id }, signal) =>
       new Promise((done, fail) => {
-        const args = [entry, id, '--runs', runs, '--cache', cache];
+        const args = workerArgs(entry, id, settings);
         // Over the fourth channel the worker learns that its parent is gone, however that ended.
         const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'pipe', 'ipc'] });
         const stop = (): boolean => child.kill('SIGTERM');

@@ -8,9 +8,9 @@ import {
 } from '@kubernetes/client-node';
 import { DomainError, invalidArgument } from '../../../lib/errors.ts';
 import type { Run } from '../../../lib/training/database.ts';
-import { type Executor, workerEntry } from './executor.ts';
+import { type Executor, type WorkerSettings, workerArgs, workerEntry } from './executor.ts';
 
-export interface JobOptions {
+export interface JobOptions extends WorkerSettings {
   readonly image: string;
   readonly namespace: string;
   readonly serviceAccount: string;
@@ -19,9 +19,6 @@ export interface JobOptions {
   readonly gpus: number;
   /** Volume claims, each CLAIM:FOLDER. */
   readonly claims: readonly string[];
-  /** Folders, as paths within the Job's container. */
-  readonly runs: string;
-  readonly cache: string;
 }
 
 /** Pods of a Job that may fail before the Job does; each goes on from the last checkpoint. */
@@ -108,12 +105,12 @@ interface Claim {
 }
 
 function containerOf(run: Run, options: JobOptions, volumes: readonly Claim[]): V1Container {
-  const { image, gpus, runs, cache } = options;
+  const { image, gpus } = options;
   const devices = gpus > 0 ? { 'nvidia.com/gpu': String(gpus) } : {};
   return {
     name: 'train',
     image,
-    args: [workerEntry, run.id, '--runs', runs, '--cache', cache],
+    args: workerArgs(workerEntry, run.id, options),
     resources: {
       requests: { cpu: '2', memory: '8Gi', ...devices },
       limits: { memory: '32Gi', ...devices },
