@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Client, credentials, Metadata, status } from '@grpc/grpc-js';
 import test, { type ExecutionContext } from 'ava';
+import { Channels } from '../lib/releases/store/channels.ts';
 import { reportService } from '../lib/rpc/services.ts';
 import { damaged, malformed } from './support/fuzz.ts';
 import { DomainError, type ErrorCode } from '../lib/errors.ts';
@@ -176,8 +177,10 @@ test.serial(
     const bytes = await readFile(file);
     bytes[bytes.length >> 1]! ^= 1;
     await writeFile(file, bytes);
+    await t.throwsAsync(store.store.promote('stable', broken), { code: 'DATA_LOSS' });
     const load = startLoad(2, report);
-    await store.store.promote('stable', broken);
+    // As if the file had been damaged after the channel moved.
+    await new Channels(store.store.objects).move('stable', broken);
     const failed = () =>
       readMetric(chain.ports.generator.metrics, 'radscribe_release_load_failures_total');
     await until(async () => (await failed()) > 0, 'a failed load');
