@@ -23,7 +23,7 @@ import { median, print, timed } from './support/measure.ts';
 
 /**
  * `npm run bench -- trainer [VARIANT]`: the stages of the demo preset.
- * `npm run bench -- trainer step [VARIANT] [ACCUMULATION] [PROVIDER]`: one optimiser step of the paper's.
+ * `npm run bench -- trainer step [VARIANT] [ACCUMULATION] [PROVIDER]`: one optimizer step of the paper's.
  */
 export async function run(args: string[]): Promise<void> {
   const [what, name = 'vit-label', accumulation = '8', provider = 'cpu'] = args;
@@ -198,7 +198,7 @@ function widthOf(
   return Math.ceil(Math.max(1, ...rows.map(({ length }) => length)) / 8) * 8;
 }
 
-/** One optimiser step of the paper's model at 512 x 512, as stage 2 takes it. */
+/** One optimizer step of the paper's model at 512 x 512, as stage 2 takes it. */
 async function step(job: Job, accumulation: number): Promise<void> {
   const made = await setUp(job, 'paper', 'phantom:12?size=512', {
     studies: {},
@@ -230,7 +230,7 @@ async function step(job: Job, accumulation: number): Promise<void> {
   const rate = flops / stepMs / 1e6;
   const best = matMulRate(bestMs);
   print(
-    `one optimiser step, paper ${job.variant}, 512 x 512, stage 2, float32, ${job.backend.provider}`,
+    `one optimizer step, paper ${job.variant}, 512 x 512, stage 2, float32, ${job.backend.provider}`,
   );
   print(
     `  batch 2 x ${accumulation}, ${lengths.length} report tokens, ${lengths.text} label tokens`,

@@ -10,7 +10,7 @@ import { emitModel } from '../../lib/onnx/emit.ts';
 import type { Backend, Session } from '../../lib/runtime/backend.ts';
 import { writeSafetensors } from '../../lib/safetensors/safetensors.ts';
 
-/** Deterministic uniform numbers in [-1, 1), as a normalised picture has them. */
+/** Deterministic uniform numbers in [-1, 1), as a normalized image has them. */
 export function randomImage(size: number): Tensor<'float32'> {
   let state = 1;
   const data = Float32Array.from({ length: 3 * size * size }, () => {

@@ -79,7 +79,7 @@ export class Child {
     }
     child.once('error', (error) => this.#died(error.message));
     this.#ended = new Promise((resolve) => {
-      // After its streams have ended, so that its last words are known.
+      // After its streams have ended, so that the last line of stderr is known.
       child.once('close', (code, signal) => {
         this.#died(signal ?? `exit code ${code}`);
         resolve(code);

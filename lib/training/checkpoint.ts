@@ -15,7 +15,7 @@ export interface RunPosition {
   readonly stage: StageName;
   /** Of the stage, from 0. */
   readonly epoch: number;
-  /** Optimiser steps done in this epoch, and in this stage. */
+  /** Optimizer steps done in this epoch, and in this stage. */
   readonly epochStep: number;
   readonly stageStep: number;
   /** Validations of this stage, and how many in a row brought no improvement. */
