@@ -30,15 +30,13 @@ export type Call = CallContext & DeadlineContext;
 export interface Binding {
   readonly definition: ServiceDefinition;
   readonly implementation: ServiceImplementation<ServiceDefinition, DeadlineContext>;
-  readonly middleware: readonly ServerMiddleware[];
 }
 
-/** A service and its handlers, which must be of its methods; middleware runs within the error border. */
+/** A service and its handlers, which must be of its methods. */
 export const bind = <Definition extends ServiceDefinition>(
   definition: Definition,
   implementation: ServiceImplementation<Definition, DeadlineContext>,
-  middleware: readonly ServerMiddleware[] = [],
-): Binding => ({ definition, implementation, middleware });
+): Binding => ({ definition, implementation });
 
 export interface RpcServerOptions {
   readonly host: string;
@@ -79,9 +77,7 @@ export async function startServer(options: RpcServerOptions): Promise<RpcServer>
   const ending = new AbortController();
   const server = createServer(serverOptions(options));
   const watched = server.with(errorDetailsServerMiddleware).with(serverCalls(telemetry));
-  for (const { definition, implementation, middleware } of services) {
-    middleware.reduce((inner, next) => inner.with(next), watched).add(definition, implementation);
-  }
+  for (const { definition, implementation } of services) watched.add(definition, implementation);
   server.with(endingWith(ending.signal)).add(HealthDefinition, HealthServiceImpl(health));
   const names = services.map(({ definition }) => serviceName(definition));
   server.add(ServerReflectionService, ServerReflection(descriptorSet(), names));
