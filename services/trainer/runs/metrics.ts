@@ -36,11 +36,19 @@ export function showProgress(database: RunDatabase, metrics: Metrics): void {
     etaSeconds: metrics.trainingEta,
     step: metrics.trainingStep,
   } as const;
+  // All metrics of a scrape are collected in one turn of the event loop: one reading serves them.
+  let reading: ReadonlyMap<string, Progress | undefined> | undefined;
+  const read = (): ReadonlyMap<string, Progress | undefined> => {
+    const stages = Object.entries(runStages);
+    reading = new Map(stages.map(([name, own]) => [name, latestOf(database, own)]));
+    queueMicrotask(() => (reading = undefined));
+    return reading;
+  };
   for (const [field, gauge] of Object.entries(gauges)) {
     const collect = (): void => {
       gauge.reset();
-      for (const [runStage, stages] of Object.entries(runStages)) {
-        const value = latestOf(database, stages)?.[field as keyof typeof gauges];
+      for (const [runStage, latest] of reading ?? read()) {
+        const value = latest?.[field as keyof typeof gauges];
         if (Number.isFinite(value)) gauge.set({ run_stage: runStage }, value as number);
       }
     };
