@@ -1,4 +1,8 @@
+import { execFile } from 'node:child_process';
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
 import test, { type ExecutionContext } from 'ava';
 import { DomainError } from '../lib/errors.ts';
 import { type Manifest, releaseIdOf } from '../lib/releases/manifest.ts';
@@ -8,8 +12,10 @@ import { openChannel } from '../lib/rpc/channel.ts';
 import { trainerService } from '../lib/rpc/services.ts';
 import { readConfig } from '../lib/service/settings.ts';
 import { createTelemetry } from '../lib/telemetry/telemetry.ts';
+import { completeConfig, parseConfigText } from '../lib/training/config.ts';
 import { RunDatabase } from '../lib/training/database.ts';
 import { settings } from '../services/trainer/config.ts';
+import { workerArgs, workerEntry } from '../services/trainer/runs/executor.ts';
 import { start } from '../services/trainer/server.ts';
 import { fakeRelease, folderOf } from './support/releases.ts';
 import { mini } from './support/trainer.ts';
@@ -143,4 +149,25 @@ test('a training run whose release is worse fails, and its release stays in the 
   t.true(err.includes(`radscribe releases promote stable ${id} --store ${store.url} --force`), err);
   await store.promote('stable', id, { force: true });
   t.is((await store.channels.get('stable')).release, id);
+});
+
+test('the worker of a run compares by the gate of its trainer service', async (t) => {
+  const place = await mini(t);
+  const { store } = await setUp(t, place.root);
+  const file = await place.config({
+    studies: { train: 2, validate: 2, test: 1 },
+    stage2: { epochs: 0 },
+    labels: { epochs: 0, refitEpochs: 0 },
+  });
+  const config = completeConfig(parseConfigText(await readFile(file, 'utf8'), 'config'));
+  using database = new RunDatabase(place.runs);
+  const { id } = database.create({ config, store: store.url, channel: 'stable' });
+  const entry = fileURLToPath(new URL(`../${workerEntry}`, import.meta.url));
+  // The standard gate would refuse the release: see above.
+  const gate = ['language.unmeasured'];
+  const worker = { runs: place.runs, cache: join(place.root, 'cache'), gate };
+  await promisify(execFile)(process.execPath, workerArgs(entry, id, worker));
+  const run = database.get(id);
+  t.is(run.state, 'succeeded');
+  t.is(run.release, (await store.channels.get('stable')).release);
 });
